@@ -1,0 +1,41 @@
+# Two commands matter: `make up` gives a cluster, `make test` proves it.
+SHELL := /bin/bash
+VENV  := .venv
+PY    := $(VENV)/bin/python
+LAB   ?= default
+
+.PHONY: up down test lint unit bench install fmt lock clean
+
+up: install
+	@$(VENV)/bin/tortie lab up --name $(LAB)
+
+down: install
+	@$(VENV)/bin/tortie lab down --name $(LAB)
+
+test: lint unit
+
+lint: install
+	$(VENV)/bin/ruff check src tests bench
+	$(VENV)/bin/ruff format --check src tests bench
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+unit: install
+	$(VENV)/bin/pytest
+
+bench: install
+	$(PY) -m bench
+
+fmt: install
+	$(VENV)/bin/ruff check --fix-only src tests bench
+	$(VENV)/bin/ruff format src tests bench
+
+install:
+	@./install.sh
+
+# Refreshes the pinned, hashed dependency list from requirements.in (needs uv).
+lock:
+	uv pip compile --generate-hashes --no-header --no-emit-index-url --no-annotate requirements.in -o requirements.lock
+
+clean: down
+	rm -rf $(VENV) .cache

@@ -1,0 +1,1 @@
+"""The command lines: `tortie`, and the tools named after what they replace."""
