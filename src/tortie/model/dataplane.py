@@ -358,7 +358,10 @@ Value: TypeAlias = (
 
 
 class Update(msgspec.Struct, frozen=True):
-    """value None: the object is absent. Values may repeat or go back in time; only the last one counts."""
+    """value None: the object is absent. Values may repeat or go back in time; only the last one counts.
+
+    errors: why the object has no place in the dataplane, or what of it had to be left out, in words for the user."""
 
     key: Key
     value: Value | None
+    errors: tuple[str, ...] = ()

@@ -1,0 +1,274 @@
+"""The product as its users feel it, in a three-node lab with 150 pods.
+
+Measures: from the API server's answer to the first packet judged, for a policy and for a label change; throughput
+with 100 policies on a pod against no table at all; memory of everything on one node, and of the API server with 5,000
+objects. In: nothing; it makes a lab called `bench` and removes it. Out: one JSON object a line.
+"""
+
+import asyncio
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "tests" / "lab"))
+
+from lab_client import Lab, open_lab, tortie  # noqa: E402 - after the path is known
+
+from tortie.kube import config as kube_config  # noqa: E402
+from tortie.kube.client import Client  # noqa: E402
+from tortie.lab import machines  # noqa: E402
+from tortie.model import catalog  # noqa: E402
+
+NAME = "bench"
+PODS = 150
+ROUNDS = 60
+SPACING = 0.25
+
+
+def emit(name: str, value: float, unit: str, scale: str, **more: Any) -> None:
+    print(json.dumps({"name": name, "value": round(value, 3), "unit": unit, "scale": scale, **more}), flush=True)
+
+
+def main() -> None:
+    tortie("lab", "down", "--name", NAME, "--quiet")
+    started = time.monotonic()
+    tortie("lab", "up", "--name", NAME, "--no-demo", "--quiet", "--api-port", "26443")
+    emit("lab up to ready", time.monotonic() - started, "s", "3 nodes, no demo, warm install")
+    try:
+        lab = open_lab(NAME, str(Path(sys.executable).with_name("kubectl")))
+        _deploy(lab)
+        asyncio.run(_latency(lab))
+        _throughput(lab)
+        _memory(lab)
+    finally:
+        tortie("lab", "down", "--name", NAME, "--quiet")
+
+
+def _deploy(lab: Lab) -> None:
+    started = time.monotonic()
+    documents = ["apiVersion: v1\nkind: Namespace\nmetadata: {name: load}\n"]
+    documents.append(
+        f"""apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: idle, namespace: load}}
+spec:
+  replicas: {PODS - 3}
+  selector: {{matchLabels: {{app: idle}}}}
+  template:
+    metadata: {{labels: {{app: idle}}}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers: [{{name: idle, image: pause}}]
+"""
+    )
+    for name, node in (("client", "node-1"), ("server", "node-2"), ("near", "node-1")):
+        documents.append(
+            f"""apiVersion: v1
+kind: Pod
+metadata: {{name: {name}, namespace: load, labels: {{app: {name}}}}}
+spec:
+  nodeName: {node}
+  terminationGracePeriodSeconds: 0
+  containers: [{{name: echo, image: tortie/echo, args: ["80"]}}]
+"""
+        )
+    lab.apply("---\n".join(documents))
+    lab.kubectl("rollout", "status", "deploy/idle", "-n", "load", "--timeout=180s", timeout=200)
+    lab.wait_for_pods("load", seconds=120)
+    emit("150 pods applied to ready", time.monotonic() - started, "s", f"{PODS} pods, 3 nodes")
+
+
+async def _latency(lab: Lab) -> None:
+    server = lab.get("pod", "server", "-n", "load")["status"]["podIP"]
+    async with Client(kube_config.load(str(lab.layout.kubeconfig))) as client:
+
+        async def policy(allow: bool) -> None:
+            action = "Allow" if allow else "Deny"
+            spec = {
+                "selector": "app == 'server'",
+                "types": ["Ingress"],
+                "ingress": [{"action": action, "source": {"selector": "app == 'client'"}}],
+            }
+            await client.patch(
+                catalog.NETWORK_POLICIES.untyped(),
+                "toggle",
+                {
+                    "apiVersion": "projectcalico.org/v3",
+                    "kind": "NetworkPolicy",
+                    "metadata": {"name": "toggle", "namespace": "load"},
+                    "spec": spec,
+                },
+                namespace="load",
+                patch_type="apply",
+                field_manager="bench",
+                force=True,
+            )
+
+        await policy(True)
+        await asyncio.sleep(1)
+        await _toggle(lab, server, policy, "policy change, API answer to first packet judged")
+
+        async def label(allow: bool) -> None:
+            await client.patch(
+                catalog.PODS.untyped(),
+                "client",
+                {"metadata": {"labels": {"app": "client" if allow else "other"}}},
+                namespace="load",
+            )
+
+        await policy(True)
+        await asyncio.sleep(1)
+        await _toggle(lab, server, label, "label change, API answer to first packet judged")
+        await label(True)
+        await client.delete(catalog.NETWORK_POLICIES, "toggle", "load")
+
+
+async def _toggle(lab: Lab, server: str, change: Callable[[bool], Awaitable[None]], name: str) -> None:
+    """Switches between allow and deny while a stream of new connections runs; finds when each switch took hold."""
+    node, path = lab.namespace_of_pod("load", "client")
+    duration = ROUNDS * SPACING + 3
+    inner = ["nsenter", f"--net={path}", "--", "/usr/bin/python3", "-I", "-S", str(HERE / "lab_stream.py")]
+    process = await asyncio.create_subprocess_exec(
+        *machines.enter_command(lab.layout, node, [*inner, server, "80", str(duration)]),
+        stdout=asyncio.subprocess.PIPE,
+        limit=64 << 20,
+    )
+    assert process.stdout is not None
+    await process.stdout.readline()
+    await asyncio.sleep(1)
+    switches: list[tuple[float, bool]] = []
+    allow = True
+    for _ in range(ROUNDS):
+        allow = not allow
+        await change(allow)
+        switches.append((time.monotonic(), allow))
+        await asyncio.sleep(SPACING)
+    stream: list[tuple[float, bool]] = json.loads(await process.stdout.read())
+    await process.wait()
+    delays = []
+    for (at, verdict), following in zip(switches, [*switches[1:], (float("inf"), True)], strict=True):
+        window = [(sent, answered) for sent, answered in stream if at <= sent < min(following[0], at + SPACING) - 0.02]
+        wrong = [sent for sent, answered in window if answered != verdict]
+        delays.append(max(0.0, (max(wrong) - at)) * 1000 if wrong else 0.0)
+    delays.sort()
+    scale = f"{PODS} pods, 3 nodes, {len(delays)} changes"
+    emit(f"{name}, p50", statistics.median(delays), "ms", scale)
+    emit(f"{name}, p99", delays[min(len(delays) - 1, round(len(delays) * 0.99))], "ms", scale, max=round(delays[-1], 3))
+
+
+def _throughput(lab: Lab) -> None:
+    """TCP between two pods of one node, with 100 policies on the receiver, then without any table; alternating."""
+    documents = [
+        f"""apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {{name: rule-{number}, namespace: load}}
+spec:
+  order: {number}
+  selector: app == 'near'
+  types: [Ingress, Egress]
+  ingress:
+    - action: Allow
+      protocol: TCP
+      source: {{selector: "app == 'group-{number}'"}}
+      destination: {{ports: [{9000 + number}]}}
+    - {{action: Allow, protocol: TCP, source: {{nets: [10.99.{number}.0/24]}}}}
+  egress:
+    - {{action: Allow, protocol: UDP, destination: {{nets: [10.98.{number}.0/24]}}}}
+"""
+        for number in range(99)
+    ]
+    documents.append(
+        """apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: rule-last, namespace: load}
+spec:
+  order: 1000
+  selector: app == 'near'
+  types: [Ingress, Egress]
+  ingress: [{action: Allow}]
+  egress: [{action: Allow}]
+"""
+    )
+    lab.apply("---\n".join(documents))
+    time.sleep(2)
+    with_table, without_table = [], []
+    for _ in range(5):
+        with_table.append(_transfer(lab))
+        tortie(
+            "lab",
+            "node",
+            "exec",
+            "--name",
+            NAME,
+            "node-1",
+            "--",
+            "sv",
+            "-w",
+            "10",
+            "down",
+            "/etc/service/enabled/felix",
+        )
+        saved = lab.on_node("node-1", "nft", "list", "ruleset")
+        lab.on_node("node-1", "nft", "flush", "ruleset")
+        without_table.append(_transfer(lab))
+        tortie("lab", "node", "exec", "--name", NAME, "node-1", "--", "sv", "up", "/etc/service/enabled/felix")
+        assert saved
+        deadline = time.monotonic() + 30
+        while "cali" not in lab.on_node("node-1", "nft", "list", "ruleset"):
+            if time.monotonic() > deadline:
+                raise AssertionError("Felix did not restore its table")
+            time.sleep(0.1)
+    ratio = statistics.median(with_table) / statistics.median(without_table)
+    emit(
+        "pod-to-pod TCP throughput, 100 policies against no table",
+        ratio,
+        "ratio",
+        "same node, medians of 5",
+        with_policies_gbit=round(statistics.median(with_table), 2),
+        without_gbit=round(statistics.median(without_table), 2),
+    )
+
+
+def _transfer(lab: Lab, *, seconds: float = 2.0) -> float:
+    """Gbit/s from client to near, between their network namespaces on node-1."""
+    script = str(HERE / "lab_transfer.py")
+    address = lab.get("pod", "near", "-n", "load")["status"]["podIP"]
+    _node, client = lab.namespace_of_pod("load", "client")
+    _node, near = lab.namespace_of_pod("load", "near")
+    python = ["/usr/bin/python3", "-I", "-S", script]
+    receiver = subprocess.Popen(
+        machines.enter_command(lab.layout, "node-1", ["nsenter", f"--net={near}", "--", *python, "receive"]),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert receiver.stdout is not None
+    port = receiver.stdout.readline().strip()
+    lab.on_node("node-1", "nsenter", f"--net={client}", "--", *python, "send", address, port, str(seconds))
+    output, _ = receiver.communicate(timeout=30)
+    return float(output)
+
+
+def _memory(lab: Lab) -> None:
+    script = (
+        "for p in /proc/[0-9]*; do c=$(tr '\\0' ' ' <$p/cmdline 2>/dev/null); "
+        'k=$(awk \'/^Pss:/{print $2}\' $p/smaps_rollup 2>/dev/null); [ -n "$k" ] && echo "$k $c"; done'
+    )
+    parts = {"felix": 0, "confd": 0, "bird": 0, "cni agent": 0, "node monitor": 0}
+    for line in lab.on_node("node-1", "/bin/sh", "-c", script).splitlines():
+        size, _, text = line.partition(" ")
+        for part in parts:
+            if f"tortie {part}" in text or (part == "bird" and text.startswith(("bird ", "/usr/sbin/bird "))):
+                parts[part] += int(size)
+    total = sum(parts.values()) / 1024
+    detail = {name: round(size / 1024, 1) for name, size in parts.items()}
+    emit("memory of one node's components (PSS)", total, "MiB", f"{PODS} pods, 3 nodes", parts=detail)
+
+
+if __name__ == "__main__":
+    main()

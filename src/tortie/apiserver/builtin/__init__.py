@@ -1,0 +1,1 @@
+"""The built-in kinds: their table, and each group's own defaults, validation and columns."""

@@ -1,0 +1,110 @@
+"""The kinds of projectcalico.org/v3, served natively.
+
+In: `tortie.model.catalog` for names, `tortie.model.schema` for schemas and columns, `tortie.model.admission` for
+defaults and rules. Out: `Kind`s whose hooks call those, and the built-in tiers for bootstrap. Rules that need other
+objects (a policy's tier, a tier that still has policies) read the store.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from tortie.apiserver import errors, jsonpath
+from tortie.apiserver.context import Call
+from tortie.apiserver.errors import Cause
+from tortie.apiserver.kinds import Hooks, Kind, Subresource, Table
+from tortie.apiserver.objects import text
+from tortie.apiserver.schema import dsl
+from tortie.apiserver.schema.node import Node, from_openapi
+from tortie.model import catalog, schema
+try:
+    from tortie.model import admission
+except ImportError:
+    admission = None  # TEMPORARY until model.admission lands
+from tortie.model.resource import Resource
+
+Object = dict[str, Any]
+
+_TIERED = frozenset(r.plural for r in catalog.POLICIES)
+BUILT_IN_TIERS: tuple[Object, ...] = (
+    {"metadata": {"name": "kube-admin"}, "spec": {"order": 1000, "defaultAction": "Pass"}},
+    {"metadata": {"name": "default"}, "spec": {"order": 1_000_000, "defaultAction": "Deny"}},
+    {"metadata": {"name": "kube-baseline"}, "spec": {"order": 10_000_000, "defaultAction": "Pass"}},
+)
+
+
+def _cause(error: "admission.FieldError") -> Cause:
+    return errors.cause_from_word(error.type, error.path, error.value, error.message)
+
+
+def _collection(resource: Resource[Any]) -> str:
+    return f"{resource.group}/{resource.plural}"
+
+
+def _lister(call: Call) -> Any:
+    def lister(resource: Resource[Any]) -> Iterable[Object]:
+        for record in call.store.collection(_collection(resource)).select(None):
+            yield record.decode()
+
+    return lister
+
+
+def _hooks(resource: Resource[Any]) -> Hooks:
+    def prepare(call: Call, obj: Object, old: Object | None) -> None:
+        result = admission.admit(resource, obj, old)
+        if result.unknown_fields:
+            from tortie.apiserver.writes import complain  # noqa: PLC0415 - writes calls this hook
+
+            complain(call, list(result.unknown_fields), [])
+        obj_new = result.object
+        obj.clear()
+        obj.update(obj_new)
+        causes = [_cause(e) for e in result.errors]
+        if not causes:
+            causes = [_cause(e) for e in admission.cross_check(resource, obj, _lister(call))]
+        if causes:
+            raise errors.invalid(resource.group, resource.kind, obj["metadata"].get("name", ""), causes)
+
+    def check_delete(call: Call, obj: Object) -> None:
+        found = list(admission.check_delete(resource, obj, _lister(call)))
+        if found:
+            raise errors.forbidden(
+                resource.group, resource.plural, obj["metadata"]["name"], "; ".join(e.message for e in found)
+            )
+
+    if admission is None:
+        return Hooks()
+    return Hooks(prepare=prepare, check_delete=check_delete)
+
+
+def _columns(resource: Resource[Any]) -> Table:
+    declared: Iterable[Mapping[str, Any]] = schema.printer_columns(resource)
+    return jsonpath.table(declared)
+
+
+def kinds() -> Iterator[Kind]:
+    """Every Calico kind."""
+    meta = dsl.types()["ObjectMeta"]
+    for resource in catalog.CALICO:
+        node: Node = from_openapi(schema.openapi_schema(resource), metadata=meta, top=True)
+        has_status = resource.plural in catalog.WITH_STATUS
+        write = ("get", "patch", "update")
+        yield Kind(
+            group=resource.group,
+            version=resource.version,
+            kind=resource.kind,
+            plural=resource.plural,
+            namespaced=resource.namespaced,
+            schema=node,
+            singular=resource.singular or resource.kind.lower(),
+            short_names=resource.short_names,
+            categories=resource.categories,
+            subresources={"status": Subresource("status", resource.kind, write)} if has_status else {},
+            selectable={"spec.tier": text("spec", "tier")} if resource.plural in _TIERED else {},
+            table=_columns(resource),
+            hooks=_hooks(resource),
+            custom=True,
+            has_status=has_status,
+            unconditional_update=False,
+        )
+
+

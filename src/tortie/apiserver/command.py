@@ -1,0 +1,86 @@
+"""`tortie apiserver`: the embedded Kubernetes API server as a process.
+
+In: flags. Out: a server until SIGTERM or SIGINT; a failed start prints one sentence and exits with 1.
+"""
+
+import asyncio
+import ipaddress
+import signal
+import sys
+from pathlib import Path
+
+import click
+
+
+def _listen(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> list[tuple[str, int]]:
+    found = []
+    for value in values:
+        host, colon, port = value.rpartition(":")
+        if not colon or not port.isdigit() or int(port) > 65535:
+            raise click.BadParameter(f"{value!r} must be HOST:PORT, with PORT from 0 to 65535")
+        found.append((host.strip("[]") or "0.0.0.0", int(port)))  # noqa: S104 - the user asked for every address
+    return found
+
+
+def _cidrs(_ctx: click.Context, _param: click.Parameter, value: str) -> list[str]:
+    found = []
+    for text in value.split(","):
+        try:
+            found.append(str(ipaddress.ip_network(text.strip())))
+        except ValueError as error:
+            raise click.BadParameter(f"{text!r} is not a network: {error}") from None
+    families = [ipaddress.ip_network(c).version for c in found]
+    if len(families) != len(set(families)):
+        raise click.BadParameter("give at most one network of each IP family")
+    return found
+
+
+def _address(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> list[str]:
+    for value in values:
+        try:
+            ipaddress.ip_address(value)
+        except ValueError:
+            raise click.BadParameter(f"{value!r} is not an IP address") from None
+    return list(values)
+
+
+@click.command()
+@click.option("--data-dir", required=True, type=click.Path(path_type=Path), help="Database, keys, admin.kubeconfig.")
+@click.option("--listen", multiple=True, default=("127.0.0.1:6443",), callback=_listen, metavar="HOST:PORT",
+              help="Where to listen; may be repeated. Port 0 takes a free one.", show_default=True)
+@click.option("--advertise", multiple=True, callback=_address, metavar="IP",
+              help="Address of the Service kubernetes; may be repeated.")
+@click.option("--service-cidr", default="10.96.0.0/16", callback=_cidrs, show_default=True,
+              help="Networks for Services, one for each IP family, separated by a comma.")
+@click.option("--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]),
+              show_default=True)  # fmt: skip
+def command(
+    data_dir: Path, listen: list[tuple[str, int]], advertise: list[str], service_cidr: list[str], log_level: str
+) -> None:
+    """The embedded Kubernetes API server: for labs, tests and learning."""
+    import uvloop  # noqa: PLC0415 - only when the server runs
+
+    from tortie.apiserver.server import Settings, StartError  # noqa: PLC0415 - --help stays quick
+
+    settings = Settings(data_dir, tuple(listen), tuple(advertise), tuple(service_cidr))
+    try:
+        uvloop.run(_run(settings))
+    except StartError as error:
+        click.echo(f"tortie apiserver: {error}", err=True)
+        sys.exit(1)
+
+
+async def _run(settings: object) -> None:
+    from tortie.apiserver.server import Server, Settings  # noqa: PLC0415 - --help stays quick
+
+    assert isinstance(settings, Settings)
+    server = Server(settings)
+    await server.start()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    kubeconfig = settings.data_dir / "admin.kubeconfig"
+    click.echo(f"serving on port {server.port}; kubeconfig: {kubeconfig}", err=True)
+    await stop.wait()
+    await server.stop()

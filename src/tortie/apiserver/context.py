@@ -1,0 +1,92 @@
+"""What request handlers and kinds' hooks share: the server's parts, and the request at hand.
+
+In: parts made at start by `server`. Out: `Context` (one per server) and `Call` (one per request).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tortie.apiserver.kinds import Kind
+from tortie.apiserver.registry import Registry
+from tortie.apiserver.requests import RequestInfo
+from tortie.apiserver.store import Collection, Record, Store
+
+if TYPE_CHECKING:
+    from tortie.apiserver.allocate import Allocators
+    from tortie.apiserver.authz import Authorizer
+    from tortie.apiserver.pki import Pki
+    from tortie.apiserver.tokens import Tokens
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Who asks."""
+
+    name: str
+    groups: tuple[str, ...] = ()
+    uid: str = ""
+    extra: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def anonymous(self) -> bool:
+        return self.name == "system:anonymous"
+
+
+ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
+SYSTEM = User("system:apiserver", ("system:masters", "system:authenticated"))
+
+
+@dataclass(slots=True, eq=False)
+class Context:
+    """The server's parts."""
+
+    store: Store
+    registry: Registry
+    data_dir: Path
+    pki: "Pki"
+    allocators: "Allocators"
+    now: Callable[[], float]
+    authorizer: "Authorizer" = field(init=False)
+    tokens: "Tokens" = field(init=False)
+    advertise: tuple[str, ...] = ()
+    port: int = 6443
+    cluster_cidrs: tuple[str, ...] = ()
+    ready: bool = False
+
+    def collection(self, kind: Kind) -> Collection:
+        return self.store.collection(kind.collection)
+
+    def read(self, collection: str, namespace: str, name: str) -> Object | None:
+        """A fresh copy of a stored object by collection name (`group/plural`)."""
+        record = self.store.collection(collection).get((namespace, name))
+        return record.decode() if record else None
+
+    def record(self, collection: str, namespace: str, name: str) -> Record | None:
+        return self.store.collection(collection).get((namespace, name))
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One request on a resource."""
+
+    context: Context
+    user: User
+    info: RequestInfo
+    kind: Kind
+    query: Mapping[str, str]
+    manager: str = ""
+    dry_run: bool = False
+    field_validation: str = "Warn"
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def store(self) -> Store:
+        return self.context.store
+
+    def warn(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)

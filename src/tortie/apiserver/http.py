@@ -1,0 +1,248 @@
+"""The HTTP face: one handler that authenticates, authorises, and dispatches every request.
+
+In: aiohttp requests. Out: responses; every refusal is a Status object in the media type the client accepts.
+"""
+
+import gzip
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from tortie.apiserver import deletes, errors, lists, negotiate, patching, render, requests, watches, writes
+from tortie.apiserver.context import Call, Context, User
+from tortie.apiserver.errors import StatusError
+from tortie.apiserver.kinds import Kind
+from tortie.apiserver.negotiate import Output
+from tortie.apiserver.paths import Paths
+from tortie.apiserver.requests import RequestInfo
+from tortie.apiserver.schema import protobuf
+from tortie.apiserver.subresources import Subresources
+
+Object = dict[str, Any]
+_log = logging.getLogger("tortie.apiserver")
+_GZIP_FROM = 128 * 1024
+_ONE = ("Table", "PartialObjectMetadata")
+_MANY = ("Table", "PartialObjectMetadataList")
+
+
+class Api:
+    """Handles requests for one server."""
+
+    def __init__(self, context: Context, authenticate: Any, paths: Paths, subresources: Subresources) -> None:
+        self.context = context
+        self.authenticate = authenticate
+        self.paths = paths
+        self.subresources = subresources
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """The one aiohttp handler."""
+        try:
+            return await self._handle(request)
+        except StatusError as error:
+            return self._refuse(request, error)
+        except (web.HTTPException, ConnectionError):
+            raise
+        except Exception:
+            _log.exception("unexpected error for %s %s", request.method, request.path)
+            return self._refuse(request, errors.internal("unexpected error; the server's log has the details"))
+
+    def _refuse(self, request: web.Request, error: StatusError) -> web.Response:
+        try:
+            output = negotiate.choose(request.headers.get("Accept", ""), shapes=(*_ONE, *_MANY))
+        except StatusError:
+            output = Output()
+        body = render.encode(error.status(), Output(output.media, pretty=_pretty(request)))
+        headers = dict(error.headers)
+        retry = (error.details or {}).get("retryAfterSeconds")
+        if retry and "Retry-After" not in headers:
+            headers["Retry-After"] = str(retry)
+        return web.Response(body=body, status=error.code, content_type=output.media, headers=headers)
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        query = request.query
+        info = requests.parse(request.method, request.path, query)
+        user = await self.authenticate(request)
+        await self.context.authorizer.check(user, info)
+        if not info.is_resource:
+            return await self.paths.serve(request, user)
+        kind = self.context.registry.find(info.group, info.version, info.plural)
+        if kind is None:
+            forwarded = await self.paths.forward(request, user, info)
+            if forwarded is not None:
+                return forwarded
+            return web.Response(text="404 page not found\n", status=404)
+        call = self._call(request, user, info, kind, query)
+        if info.subresource:
+            return await self.subresources.serve(call, request, self)
+        if info.verb not in kind.verbs:
+            raise errors.method_not_allowed()
+        return await self._resource(call, request)
+
+    def _call(
+        self, request: web.Request, user: User, info: RequestInfo, kind: Kind, query: Mapping[str, str]
+    ) -> Call:
+        manager = query.get("fieldManager") or request.headers.get("User-Agent", "unknown").partition("/")[0]
+        if len(manager) > 128:
+            raise _options_error("fieldManager", manager[:40], "must be at most 128 characters")
+        dry = query.getall("dryRun", []) if hasattr(query, "getall") else []
+        if dry and dry != ["All"] and request.method != "DELETE":
+            raise errors.invalid(
+                "meta.k8s.io", "Options", "", [errors.not_supported("dryRun", list(dry), ["All"])]
+            )
+        strictness = query.get("fieldValidation") or "Warn"
+        if strictness not in {"Ignore", "Warn", "Strict"}:
+            raise errors.invalid(
+                "meta.k8s.io",
+                "Options",
+                "",
+                [errors.not_supported("fieldValidation", strictness, ["", "Ignore", "Strict", "Warn"])],
+            )
+        call = Call(self.context, user, info, kind, query, manager, bool(dry), strictness)
+        if kind.warning:
+            call.warn(kind.warning)
+        return call
+
+    async def _resource(self, call: Call, request: web.Request) -> web.StreamResponse:
+        info, query = call.info, call.query
+        pretty = _pretty(request)
+        accept = request.headers.get("Accept", "")
+        include = query.get("includeObject", "")
+        match info.verb:
+            case "watch":
+                return await watches.serve(
+                    call, request, negotiate.choose(accept, shapes=(*_ONE, *_MANY), include=include)
+                )
+            case "list":
+                output = negotiate.choose(accept, shapes=_MANY, pretty=pretty, include=include)
+                records, meta = await lists.select(call)
+                body = render.many(call.kind, records, output, self.context.now(), meta)
+                return self.answer(call, request, body, output)
+        output = negotiate.choose(accept, shapes=_ONE, pretty=pretty, include=include)
+        match info.verb:
+            case "get":
+                return await self._get(call, request, output)
+            case "create":
+                body, duplicates = await self.body(call, request)
+                return self.object(call, request, await writes.create(call, body, duplicates), output, 201)
+            case "update":
+                body, duplicates = await self.body(call, request)
+                change = writes.replacement(call, body, duplicates)
+                return self.object(call, request, await writes.update(call, change), output)
+            case "patch":
+                obj, created = await patching.patch(call, request)
+                return self.object(call, request, obj, output, 201 if created else 200)
+            case "delete":
+                call, options = await self._delete_options(call, request)
+                code, tree = await deletes.delete(call, options)
+                if tree["kind"] == "Status":
+                    return self.answer(call, request, render.encode(tree, Output(output.media, pretty=pretty)), output, code)
+                return self.object(call, request, tree, output, code)
+            case "deletecollection":
+                call, options = await self._delete_options(call, request)
+                records, meta = await lists.select(call)
+                deleted = await deletes.delete_collection(call, records, options)
+                tree = {
+                    "kind": call.kind.list_kind,
+                    "apiVersion": call.kind.api_version,
+                    "metadata": {"resourceVersion": str(call.store.revision)},
+                    "items": deleted,
+                }
+                return self.answer(call, request, render.encode(tree, Output(output.media, pretty=pretty)), output)
+        raise errors.method_not_allowed()
+
+    async def _delete_options(self, call: Call, request: web.Request) -> tuple[Call, deletes.Options]:
+        body: Any = {}
+        if (await read_body(request)).strip():
+            body, _ = await self.decode(request, custom=False)
+        options, dry = deletes.read_options(body, call.query)
+        call.dry_run = dry
+        return call, options
+
+    async def _get(self, call: Call, request: web.Request, output: Output) -> web.StreamResponse:
+        kind, info = call.kind, call.info
+        text = call.query.get("resourceVersion", "")
+        if text and text != "0":
+            await lists.wait_for(call.store, lists.revision(text))
+        record = call.context.collection(kind).get((info.namespace if kind.namespaced else "", info.name))
+        if record is None:
+            raise errors.not_found(kind.group, kind.plural, info.name)
+        if output.plain:
+            return self.answer(call, request, render.data(kind, record), output)
+        return self.object(call, request, render.convert(kind, record), output)
+
+    async def body(self, call: Call, request: web.Request) -> tuple[Any, list[str]]:
+        """The decoded body of a write, and fields given twice in it."""
+        checked = call.query.get("fieldValidation") in {"Strict", "Warn"}
+        type_name = "" if call.kind.custom or call.info.subresource else call.kind.schema.ref
+        return await self.decode(request, custom=call.kind.custom, type_name=type_name, checked=checked)
+
+    async def decode(
+        self, request: web.Request, *, custom: bool, type_name: str = "", checked: bool = False
+    ) -> tuple[Any, list[str]]:
+        """A body in JSON, YAML, or for built-in kinds protobuf."""
+        accepted = negotiate.ACCEPTED if custom else negotiate.BODIES
+        kind = negotiate.check_body_type(request.headers.get("Content-Type", ""), accepted)
+        raw = await read_body(request)
+        if kind != negotiate.PROTOBUF:
+            return negotiate.decode(raw, find_duplicates=checked)
+        try:
+            return protobuf.decode(raw, type_name), []
+        except protobuf.ProtobufError as error:
+            raise errors.bad_request(f"the body of the request could not be decoded: {error}") from None
+
+    def object(
+        self, call: Call, request: web.Request, tree: Object, output: Output, code: int = 200
+    ) -> web.Response:
+        """Answers with one object."""
+        return self.answer(call, request, render.one(call.kind, tree, output, self.context.now()), output, code)
+
+    def answer(
+        self, call: Call, request: web.Request, body: Any, output: Output, code: int = 200
+    ) -> web.Response:
+        """Answers with bytes: warnings as headers, gzip for large bodies."""
+        headers = {"Content-Type": output.content_type, "Cache-Control": "no-cache, private"}
+        if len(body) > _GZIP_FROM and "gzip" in request.headers.get("Accept-Encoding", ""):
+            body = gzip.compress(body, 1)
+            headers["Content-Encoding"] = "gzip"
+            headers["Vary"] = "Accept-Encoding"
+        response = web.Response(body=body, status=code, headers=headers)
+        for text in call.warnings:
+            response.headers.add("Warning", warning_header(text))
+        return response
+
+
+def warning_header(text: str) -> str:
+    quoted = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
+    return f'299 - "{quoted}"'
+
+
+def _pretty(request: web.Request) -> bool:
+    asked = request.query.get("pretty")
+    if asked is not None:
+        return asked in {"1", "true"}
+    agent = request.headers.get("User-Agent", "")
+    return agent.startswith(("curl", "Wget", "Mozilla/5.0"))
+
+
+def _options_error(field: str, value: str, detail: str) -> StatusError:
+    return errors.invalid("meta.k8s.io", "Options", "", [errors.invalid_value(field, value, detail)])
+
+
+async def read_body(request: web.Request) -> bytes:
+    """The raw body, within the limit."""
+    try:
+        raw = await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise errors.too_large(negotiate.BODY_LIMIT) from None
+    if request.headers.get("Content-Encoding") == "gzip":
+        return gzip.decompress(raw)
+    return raw
+
+
+def json_response(tree: Any, code: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.Response(
+        body=msgspec.json.encode(tree), status=code, content_type="application/json", headers=dict(headers or {})
+    )

@@ -1,0 +1,149 @@
+"""What is served beside resources: discovery, version, health, OpenAPI, keys, metrics.
+
+In: non-resource requests. Out: their documents. Unknown paths get the plain 404 that clients know.
+"""
+
+import platform
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+import tortie
+from tortie.apiserver import discovery, negotiate
+from tortie.apiserver.context import Context, User
+from tortie.apiserver.requests import RequestInfo
+
+MINOR = "37"
+OPEN_PATHS = frozenset({"/healthz", "/livez", "/readyz", "/version"})
+
+
+def version() -> dict[str, str]:
+    """The body of /version: compatible with Kubernetes 1.37."""
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    return {
+        "major": "1",
+        "minor": MINOR,
+        "gitVersion": f"v1.{MINOR}.0+tortie-{tortie.__version__}",
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "2026-08-01T00:00:00Z",
+        "goVersion": f"python{sys.version_info.major}.{sys.version_info.minor}",
+        "compiler": "cpython",
+        "platform": f"linux/{machine}",
+    }
+
+
+class Paths:
+    """Serves the non-resource paths of one server."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.discovery = discovery.Discovery(context.registry)
+        self.extra: dict[str, Callable[[web.Request], web.StreamResponse]] = {}
+
+    async def serve(self, request: web.Request, user: User) -> web.StreamResponse:
+        path = request.path.rstrip("/") or "/"
+        if request.method not in {"GET", "HEAD"}:
+            return _not_found()
+        handler = self.extra.get(path)
+        if handler is None:
+            for prefix, candidate in self.extra.items():
+                if prefix.endswith("/*") and path.startswith(prefix[:-1]):
+                    handler = candidate
+                    break
+        if handler is not None:
+            return handler(request)
+        head = path.split("/")[1]
+        if head in {"healthz", "livez", "readyz"}:
+            return self._health(request, path)
+        if path == "/version":
+            return _json(version())
+        if head in {"api", "apis"}:
+            return self._discover(request, path)
+        if path == "/":
+            return _json({"paths": sorted(["/api", "/api/v1", "/apis", *self.extra, *OPEN_PATHS, *self._group_paths()])})
+        return _not_found()
+
+    async def forward(self, request: web.Request, user: User, info: RequestInfo) -> web.StreamResponse | None:
+        """Resources of aggregated APIs; None when no API service has the group."""
+        return None
+
+    def _group_paths(self) -> list[str]:
+        return [f"/apis/{name}" for name, _ in self.context.registry.groups() if name]
+
+    def _health(self, request: web.Request, path: str) -> web.Response:
+        checks = {"ping": True, "storage": True}
+        if path.startswith("/readyz"):
+            checks["started"] = self.context.ready
+        good = all(checks.values())
+        parts = path.split("/")
+        if len(parts) > 2:
+            good = checks.get(parts[2], False)
+            if parts[2] not in checks:
+                return _not_found()
+        if "verbose" in request.query or not good:
+            lines = [f"[{'+' if ok else '-'}]{name} {'ok' if ok else 'failed'}" for name, ok in checks.items()]
+            lines.append(f"{parts[1]} check {'passed' if good else 'failed'}")
+            return web.Response(text="\n".join(lines) + "\n", status=200 if good else 500)
+        return web.Response(text="ok")
+
+    def _discover(self, request: web.Request, path: str) -> web.Response:
+        registry = self.context.registry
+        parts = path.strip("/").split("/")
+        if parts in (["api"], ["apis"]):
+            aggregated = self._aggregated(request, legacy=parts == ["api"])
+            if aggregated is not None:
+                return aggregated
+        if parts == ["api"]:
+            addresses = [f"{a}:{self.context.port}" for a in self.context.advertise[:1]]
+            return self._plain(request, discovery.api_versions(addresses))
+        if parts == ["apis"]:
+            return self._plain(request, discovery.group_list(registry))
+        if parts[0] == "apis" and len(parts) == 2:
+            group = discovery.group(registry, parts[1])
+            return self._plain(request, group) if group else _not_found()
+        group_name, version_name = ("", parts[1]) if parts[0] == "api" else (parts[1], parts[2])
+        gv = registry.versions.get((group_name, version_name))
+        if gv is None or len(parts) > (2 if parts[0] == "api" else 3):
+            return _not_found()
+        return self._plain(request, discovery.resource_list(gv))
+
+    def _plain(self, request: web.Request, tree: Any) -> web.Response:
+        output = negotiate.choose(request.headers.get("Accept", ""))
+        from tortie.apiserver import render  # noqa: PLC0415 - breaks an import circle
+
+        return web.Response(body=render.encode(tree, output), content_type=output.media)
+
+    def _aggregated(self, request: web.Request, *, legacy: bool) -> web.Response | None:
+        for media in negotiate.parse_accept(request.headers.get("Accept", "")):
+            if media.type != negotiate.JSON:
+                continue
+            params = media.params
+            if not params.get("as"):
+                return None
+            if params.get("as") != "APIGroupDiscoveryList" or params.get("g") != "apidiscovery.k8s.io":
+                continue
+            if params.get("v") not in {"v2", "v2beta1"}:
+                continue
+            body, etag = self.discovery.document(legacy=legacy, version=params["v"])
+            headers = {
+                "Content-Type": f"application/json;g=apidiscovery.k8s.io;v={params['v']};as=APIGroupDiscoveryList",
+                "ETag": f'"{etag}"',
+                "Vary": "Accept",
+                "Cache-Control": "public",
+            }
+            if request.headers.get("If-None-Match", "").strip('"') == etag:
+                return web.Response(status=304, headers=headers)
+            return web.Response(body=body, headers=headers)
+        return None
+
+
+def _json(tree: Any) -> web.Response:
+    return web.Response(body=msgspec.json.encode(tree), content_type="application/json")
+
+
+def _not_found() -> web.Response:
+    return web.Response(text="404 page not found\n", status=404)

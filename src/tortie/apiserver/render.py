@@ -1,0 +1,151 @@
+"""Turns stored records into the bytes of answers: objects, lists, tables, metadata only, watch lines.
+
+In: records, the kind, the negotiated output. Out: bytes. Plain JSON is copied from the record without decoding;
+what a watch sends is encoded once for each shape and kept with the event for the other watchers.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+import yaml
+
+from tortie.apiserver import tables
+from tortie.apiserver.kinds import Kind
+from tortie.apiserver.negotiate import YAML, Output
+from tortie.apiserver.store import Event, Record
+
+Object = dict[str, Any]
+
+
+def encode(tree: Any, output: Output) -> bytes:
+    """A tree as JSON or YAML."""
+    if output.media == YAML:
+        return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).encode()
+    if output.pretty:
+        return json.dumps(tree, indent=2, ensure_ascii=False).encode() + b"\n"
+    return msgspec.json.encode(tree)
+
+
+def convert(kind: Kind, record: Record) -> Object:
+    """The record as an object of the kind's version."""
+    obj = record.decode()
+    if kind.convert_out is not None:
+        return kind.convert_out(obj)
+    if obj.get("apiVersion") != kind.api_version:
+        obj["apiVersion"] = kind.api_version
+    return obj
+
+
+def data(kind: Kind, record: Record) -> bytes:
+    """The record's JSON in the kind's version."""
+    if kind.convert_out is None and not (kind.custom and _other_version(kind, record)):
+        return record.data
+    return msgspec.json.encode(convert(kind, record))
+
+
+def _other_version(kind: Kind, record: Record) -> bool:
+    return f'"apiVersion":"{kind.api_version}"'.encode() not in record.data[:200]
+
+
+def metadata_only(obj: Object, version: str) -> Object:
+    return {"kind": "PartialObjectMetadata", "apiVersion": f"meta.k8s.io/{version}", "metadata": obj["metadata"]}
+
+
+def one(kind: Kind, obj: Object, output: Output, now: float) -> bytes:
+    """One object in the negotiated shape."""
+    if output.shape == "Table":
+        return encode(tables.table(kind, [obj], output, now, {"resourceVersion": _revision(obj)}), output)
+    if output.shape == "PartialObjectMetadata":
+        return encode(metadata_only(obj, output.shape_version), output)
+    return encode(obj, output)
+
+
+def _revision(obj: Object) -> str:
+    return str(obj["metadata"].get("resourceVersion", ""))
+
+
+def many(
+    kind: Kind, records: Sequence[Record], output: Output, now: float, list_meta: Object
+) -> bytes | Iterable[bytes]:
+    """A list in the negotiated shape."""
+    if output.plain:
+        head = msgspec.json.encode({"kind": kind.list_kind, "apiVersion": kind.api_version, "metadata": list_meta})
+        body = b",".join([data(kind, r) for r in records])
+        return head[:-1] + b',"items":[' + body + b"]}"
+    trees = [convert(kind, r) for r in records]
+    if output.shape == "Table":
+        return encode(tables.table(kind, trees, output, now, list_meta), output)
+    if output.shape == "PartialObjectMetadataList":
+        version = output.shape_version
+        return encode(
+            {
+                "kind": "PartialObjectMetadataList",
+                "apiVersion": f"meta.k8s.io/{version}",
+                "metadata": list_meta,
+                "items": [metadata_only(t, version) for t in trees],
+            },
+            output,
+        )
+    tree = {"kind": kind.list_kind, "apiVersion": kind.api_version, "metadata": list_meta, "items": trees}
+    return encode(tree, output)
+
+
+def line(kind: Kind, event: Event, record: Record, change: str, output: Output, now: float, *, first: bool) -> bytes:
+    """One line of a watch. Shared between watchers of the same shape."""
+    if output.shape == "Table":
+        tree = _as_of(kind, record, event.revision, change)
+        table = tables.table(kind, [tree], output, now, {"resourceVersion": _revision(tree)}, with_columns=first)
+        return _line(change, msgspec.json.encode(table))
+    place = (kind.api_version, output.shape, output.shape_version, change)
+    found = event.encoded.get(place)
+    if found is None:
+        found = event.encoded[place] = added(kind, record, change, output, revision=event.revision)
+    return found
+
+
+def added(kind: Kind, record: Record, change: str, output: Output, *, revision: int = 0) -> bytes:
+    """A watch line for a record as it is, or for a deleted one with the revision of its deletion."""
+    if not output.shape and change != "DELETED":
+        return _line(change, data(kind, record))
+    tree = _as_of(kind, record, revision, change)
+    if output.shape:
+        tree = metadata_only(tree, output.shape_version)
+    return _line(change, msgspec.json.encode(tree))
+
+
+def _as_of(kind: Kind, record: Record, revision: int, change: str) -> Object:
+    tree = convert(kind, record)
+    if change == "DELETED":
+        tree["metadata"]["resourceVersion"] = str(revision)
+    return tree
+
+
+def _line(change: str, encoded: bytes) -> bytes:
+    return b'{"type":"' + change.encode() + b'","object":' + encoded + b"}\n"
+
+
+def bookmark(kind: Kind, revision: int, output: Output, *, initial_end: bool = False) -> bytes:
+    """A BOOKMARK line; with `initial_end` the one that closes the initial events of a streaming list."""
+    meta: Object = {"resourceVersion": str(revision)}
+    if initial_end:
+        meta["annotations"] = {"k8s.io/initial-events-end": "true"}
+    meta["creationTimestamp"] = None
+    if output.shape == "Table":
+        tree: Object = {
+            "kind": "Table",
+            "apiVersion": f"meta.k8s.io/{output.shape_version}",
+            "metadata": {"resourceVersion": str(revision)},
+            "columnDefinitions": None,
+            "rows": [{"cells": [], "object": metadata_only({"metadata": meta}, output.shape_version)}],
+        }
+    elif output.shape:
+        tree = metadata_only({"metadata": meta}, output.shape_version)
+    else:
+        tree = {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": meta}
+    return _line("BOOKMARK", msgspec.json.encode(tree))
+
+
+def error_line(status: Object) -> bytes:
+    return _line("ERROR", msgspec.json.encode(status))

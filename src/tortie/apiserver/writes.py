@@ -1,0 +1,351 @@
+"""Create and update: the way of an object from a request's body to its stored state.
+
+In: a call and a decoded tree (or a function that makes the new state from the old one, for patches). Out: the stored
+object. The order is: shape of the body, metadata, defaults, the kind's own preparation, owners of fields, validation,
+storage; all of it while holding the lock of the object's key, so a patch never races.
+"""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from tortie.apiserver import admission, errors, managed, objects
+from tortie.apiserver.context import Call
+from tortie.apiserver.errors import StatusError
+from tortie.apiserver.kinds import Kind
+from tortie.apiserver.schema.prune import TypeMismatch, prune
+from tortie.apiserver.store import Key, Record
+
+Object = dict[str, Any]
+
+
+def fit(call: Call, body: Any, duplicates: list[str] | None = None) -> Object:
+    """Checks that the body is an object of the call's kind, and drops what its schema does not know."""
+    kind = call.kind
+    if not isinstance(body, dict):
+        raise errors.bad_request(f"the body of the request must be one {kind.kind} object")
+    body.setdefault("apiVersion", kind.api_version)
+    body.setdefault("kind", kind.kind)
+    if body["kind"] != kind.kind:
+        raise errors.bad_request(
+            f'the kind in the data ({body["kind"]}) does not match the expected kind ({kind.kind})'
+        )
+    if body["apiVersion"] != kind.api_version:
+        raise errors.bad_request(
+            f"the API version in the data ({body['apiVersion']}) does not match the expected API version "
+            f"({kind.api_version})"
+        )
+    if not isinstance(body.get("metadata"), dict):
+        body["metadata"] = {}
+    unknown: list[str] = []
+    try:
+        prune(kind.schema, body, unknown, strict_types=not kind.custom)
+        if kind.custom:
+            prune(kind.schema.properties["metadata"], body["metadata"], [], "metadata")
+    except TypeMismatch as mismatch:
+        raise errors.bad_request(
+            f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {mismatch}'
+        ) from None
+    complain(call, unknown, duplicates or [])
+    return body
+
+
+def complain(call: Call, unknown: list[str], duplicates: list[str]) -> None:
+    """Unknown and repeated fields: refused (Strict), warned about (Warn), or nothing (Ignore)."""
+    if call.field_validation == "Ignore" or not (unknown or duplicates):
+        return
+    texts = [f'unknown field "{u}"' for u in unknown] + [f'duplicate field "{d}"' for d in duplicates]
+    if call.field_validation == "Strict":
+        kind = call.kind
+        raise errors.bad_request(
+            f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: strict decoding error: '
+            + ", ".join(texts)
+        )
+    for text in texts:
+        call.warn(text)
+
+
+async def create(call: Call, body: Any, duplicates: list[str] | None = None, *, manager_op: str = "Update") -> Object:
+    """Creates the object; returns its stored state. Raises StatusError."""
+    kind = call.kind
+    obj = fit(call, body, duplicates)
+    meta = obj["metadata"]
+    _place(call, obj)
+    if meta.get("resourceVersion"):
+        raise errors.internal("resourceVersion should not be set on objects to be created")
+    if call.info.name and meta.get("name") and meta["name"] != call.info.name:
+        raise errors.bad_request(
+            f"the name of the object ({meta['name']}) does not match the name on the URL ({call.info.name})"
+        )
+    prefix = "" if meta.get("name") else str(meta.get("generateName") or "")
+    if prefix:
+        meta["name"] = objects.generated(prefix)
+    for key in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"):
+        meta.pop(key, None)
+    meta["uid"] = objects.new_uid()
+    meta["creationTimestamp"] = objects.timestamp(call.context.now())
+    meta.pop("generation", None)
+    if kind.has_generation:
+        meta["generation"] = 1
+    if kind.has_status:
+        obj.pop("status", None)
+    for attempt in range(8):
+        key: Key = (meta.get("namespace", ""), meta.get("name", ""))
+        async with call.store.lock(call.context.collection(kind), key):
+            if call.context.collection(kind).get(key) is None:
+                return await _store_new(call, obj, key, manager_op)
+        if not prefix:
+            raise errors.already_exists(kind.group, kind.plural, key[1])
+        if attempt < 7:
+            meta["name"] = objects.generated(prefix)
+    error = errors.already_exists(kind.group, kind.plural, meta["name"])
+    error.details = {**(error.details or {}), "retryAfterSeconds": 1}
+    raise error
+
+
+async def _store_new(call: Call, obj: Object, key: Key, manager_op: str) -> Object:
+    kind = call.kind
+    hooks = kind.hooks
+    name = obj["metadata"].get("name", "")
+    admission.admit_create(call, obj)
+    hooks.default(obj)
+    if hooks.prepare is not None:
+        hooks.prepare(call, obj, None)
+    try:
+        causes = objects.validate_metadata(obj, namespaced=kind.namespaced, name_rule=kind.name_rule)
+        causes += hooks.validate(obj, None)
+        if causes:
+            raise errors.invalid(kind.group, kind.kind, name, causes)
+        managed.on_create(call, obj, manager_op)
+        obj = objects.order(obj)
+        if call.dry_run:
+            if hooks.undo is not None:
+                hooks.undo(call, obj, None)
+            return obj
+        stored = kind.convert_in(copy.deepcopy(obj)) if kind.convert_in else obj
+        record = await call.store.put(call.context.collection(kind), key, stored)
+    except StatusError:
+        if hooks.undo is not None:
+            hooks.undo(call, obj, None)
+        raise
+    obj["metadata"]["resourceVersion"] = str(record.revision)
+    if hooks.committed is not None:
+        await hooks.committed(call, obj, None)
+    return obj
+
+
+def _place(call: Call, obj: Object) -> None:
+    """Namespace of the body against the URL's."""
+    meta = obj["metadata"]
+    if not call.kind.namespaced:
+        if meta.get("namespace"):
+            raise errors.bad_request("namespace is not allowed on this type of object")
+        meta.pop("namespace", None)
+        return
+    if not call.info.namespace:
+        raise errors.bad_request("an empty namespace may not be set during creation")
+    if meta.get("namespace", "") not in {"", call.info.namespace}:
+        raise errors.bad_request("the namespace of the provided object does not match the namespace sent on the request")
+    meta["namespace"] = call.info.namespace
+
+
+Change = Callable[[Object], Object]
+
+
+async def update(call: Call, change: Change, *, subresource: str = "", create_with: Change | None = None) -> Object:
+    """Replaces an object by what `change` makes of a copy of it; returns the new state.
+
+    `create_with` makes the object when there is none (server-side apply).
+    """
+    kind = call.kind
+    collection = call.context.collection(kind)
+    key: Key = (call.info.namespace if kind.namespaced else "", call.info.name)
+    async with call.store.lock(collection, key):
+        record = collection.get(key)
+        if record is None:
+            raise errors.not_found(kind.group, kind.plural, key[1])
+        return await replace_locked(call, record, change, subresource=subresource)
+
+
+async def replace_locked(call: Call, record: Record, change: Change, *, subresource: str = "") -> Object:
+    """`update` for a caller that holds the key's lock and has the record."""
+    kind = call.kind
+    old = record.decode()
+    if kind.convert_out:
+        old = kind.convert_out(old)
+    elif old.get("apiVersion") != kind.api_version:
+        old["apiVersion"] = kind.api_version
+    new = change(copy.deepcopy(old))
+    _keep_server_owned(call, old, new)
+    if subresource == "status":
+        new = _only_status(kind.kind if not kind.group else "", old, new)
+    elif kind.has_status:
+        _keep(old, new, "status")
+    _check_version(call, record, new)
+    _check_finalizers(call, old, new)
+    hooks = kind.hooks
+    hooks.default(new)
+    if hooks.prepare is not None:
+        hooks.prepare(call, new, old)
+    try:
+        result, changed = await _store_changed(call, record, old, new, subresource)
+    except StatusError:
+        if hooks.undo is not None:
+            hooks.undo(call, new, old)
+        raise
+    if not changed and hooks.undo is not None:
+        hooks.undo(call, new, old)
+    if changed and hooks.committed is not None:
+        await hooks.committed(call, result, old)
+    return result
+
+
+async def _store_changed(
+    call: Call, record: Record, old: Object, new: Object, subresource: str
+) -> tuple[Object, bool]:
+    """Validates and stores the new state; answers it and whether anything was stored."""
+    kind = call.kind
+    causes = objects.validate_metadata(new, namespaced=kind.namespaced, name_rule=kind.name_rule)
+    causes += kind.hooks.validate(new, old)
+    if causes:
+        raise errors.invalid(kind.group, kind.kind, record.key[1], causes)
+    meta = new["metadata"]
+    if kind.has_generation and subresource != "status" and _spec_changed(kind, old, new):
+        meta["generation"] = int(old["metadata"].get("generation", 0)) + 1
+    managed.on_update(call, old, new, subresource)
+    new = objects.order(new)
+    meta = new["metadata"]
+    meta["resourceVersion"] = old["metadata"]["resourceVersion"]
+    if managed.same(old, new):
+        return old, False
+    if call.dry_run:
+        return new, False
+    collection = call.context.collection(kind)
+    if meta.get("deletionTimestamp") and not meta.get("finalizers") and _may_vanish(kind, new):
+        meta["resourceVersion"] = str(await call.store.remove(collection, record.key))
+        return new, False
+    stored = kind.convert_in(copy.deepcopy(new)) if kind.convert_in else new
+    stored_record = await call.store.put(collection, record.key, stored)
+    meta["resourceVersion"] = str(stored_record.revision)
+    return new, True
+
+
+def _may_vanish(kind: Kind, obj: Object) -> bool:
+    """Whether nothing but finalizers kept the object: no grace period runs, no namespace content is left."""
+    if kind.graceful and obj["metadata"].get("deletionGracePeriodSeconds"):
+        return False
+    return not (kind.plural == "namespaces" and not kind.group and objects.get(obj, "spec", "finalizers"))
+
+
+def _keep(old: Object, new: Object, key: str) -> None:
+    if key in old:
+        new[key] = old[key]
+    else:
+        new.pop(key, None)
+
+
+_SERVER_OWNED = (
+    "name",
+    "namespace",
+    "creationTimestamp",
+    "generation",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "selfLink",
+)
+
+
+def _keep_server_owned(call: Call, old: Object, new: Object) -> None:
+    kind = call.kind
+    meta, old_meta = new["metadata"], old["metadata"]
+    name = meta.get("name")
+    if name and name != old_meta["name"]:
+        raise errors.bad_request(
+            f"the name of the object ({name}) does not match the name on the URL ({old_meta['name']})"
+        )
+    if kind.namespaced and meta.get("namespace", old_meta["namespace"]) != old_meta["namespace"]:
+        raise errors.bad_request(
+            f"the namespace of the object ({meta['namespace']}) does not match the namespace on the URL "
+            f"({old_meta['namespace']})"
+        )
+    uid = meta.get("uid")
+    if uid and uid != old_meta["uid"]:
+        raise errors.conflict(
+            kind.group,
+            kind.plural,
+            old_meta["name"],
+            f"Precondition failed: UID in precondition: {uid}, UID in object meta: {old_meta['uid']}",
+        )
+    meta["uid"] = old_meta["uid"]
+    for key in _SERVER_OWNED:
+        _keep(old_meta, meta, key)
+
+
+_METADATA_WITH_STATUS = frozenset({"Pod", "Node"})
+"""Core kinds whose labels and annotations may be written together with their status: node agents rely on it."""
+
+
+def _only_status(core_kind: str, old: Object, new: Object) -> Object:
+    result = dict(old)
+    result["metadata"] = dict(old["metadata"])
+    written = ("labels", "annotations") if core_kind in _METADATA_WITH_STATUS else ()
+    for key in ("resourceVersion", "managedFields", *written):
+        _keep(new["metadata"], result["metadata"], key)
+    _keep(new, result, "status")
+    return result
+
+
+def _check_version(call: Call, record: Record, new: Object) -> None:
+    version = new["metadata"].get("resourceVersion")
+    kind = call.kind
+    if not version:
+        if not kind.unconditional_update and call.info.verb == "update":
+            raise errors.invalid(
+                kind.group,
+                kind.kind,
+                record.key[1],
+                [errors.invalid_value("metadata.resourceVersion", 0, "must be specified for an update")],
+            )
+        return
+    if version != str(record.revision):
+        raise errors.conflict(kind.group, kind.plural, record.key[1])
+
+
+def _check_finalizers(call: Call, old: Object, new: Object) -> None:
+    if not old["metadata"].get("deletionTimestamp"):
+        return
+    added = set(new["metadata"].get("finalizers") or ()) - set(old["metadata"].get("finalizers") or ())
+    if added:
+        raise errors.invalid(
+            call.kind.group,
+            call.kind.kind,
+            old["metadata"]["name"],
+            [
+                errors.forbidden_field(
+                    "metadata.finalizers",
+                    "no new finalizers can be added if the object is being deleted, found new finalizers "
+                    + str(sorted(added)),
+                )
+            ],
+        )
+
+
+def _spec_changed(kind: Kind, old: Object, new: Object) -> bool:
+    skip = {"metadata", "apiVersion", "kind"}
+    if kind.has_status:
+        skip.add("status")
+    return {k: v for k, v in old.items() if k not in skip} != {k: v for k, v in new.items() if k not in skip}
+
+
+def replacement(call: Call, body: Any, duplicates: list[str] | None = None) -> Change:
+    """The change that a PUT asks for."""
+    new = fit(call, body, duplicates)
+    name = new["metadata"].get("name")
+    if name is not None and name != call.info.name:
+        raise errors.bad_request(
+            f"the name of the object ({name}) does not match the name on the URL ({call.info.name})"
+        )
+    return lambda _old: new
+
+
+__all__ = ["Change", "StatusError", "create", "fit", "replace_locked", "replacement", "update"]

@@ -1,0 +1,155 @@
+"""All pods of the node: one worker for each, started by the watch, ended with the object.
+
+In: pods whose spec.nodeName is this node, from the API's watch; directories and CNI records of earlier kubelets. Out:
+running workers; orphans (sandboxes whose pod is gone) detached and removed before anything new of theirs could start.
+"""
+
+import asyncio
+import contextlib
+import signal
+from pathlib import Path
+
+from tortie.kube.cache import Cache, EventType
+from tortie.lab.kubelet import cni, launch, linux, sandbox
+from tortie.lab.kubelet.api import Pod
+from tortie.lab.kubelet.environment import PodFacts
+from tortie.lab.kubelet.node_services import PODS, NodeServices
+from tortie.lab.kubelet.runtime import Process
+from tortie.lab.kubelet.sandbox import SandboxError
+from tortie.lab.kubelet.worker import Worker
+from tortie.service.log import get_logger
+
+_log = get_logger("kubelet.manager")
+
+
+class Manager:
+    """facts: of the node, for the downward API."""
+
+    def __init__(self, services: NodeServices, facts: PodFacts) -> None:
+        self._services = services
+        self._facts = facts
+        self._workers: dict[str, Worker] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._cache: Cache[Pod] = Cache(
+            services.client,
+            PODS,
+            field_selector=f"spec.nodeName={services.config.node}",
+            on_event=self._on_event,
+        )
+
+    @property
+    def synced(self) -> bool:
+        """The node's pods are known."""
+        return self._cache.synced
+
+    def workers(self) -> list[Worker]:
+        """The pods on this node."""
+        return list(self._workers.values())
+
+    def find(self, namespace: str, name: str) -> Worker | None:
+        """A pod by name; of two with the same name the one that is not ending."""
+        found = [w for w in self._workers.values() if w.pod.metadata.namespace == namespace and w.pod.metadata.name == name]
+        return min(found, key=lambda worker: worker.pod.metadata.deletion_timestamp is not None, default=None)
+
+    def statistics(self) -> dict[str, int]:
+        """Counts for metrics."""
+        units = [unit for worker in self._workers.values() for unit in worker.units]
+        return {"pods": len(self._workers), "containers_running": sum(unit.running for unit in units)}
+
+    def objects_changed(self, namespace: str) -> None:
+        """A ConfigMap or Secret of a namespace changed."""
+        for worker in self._workers.values():
+            if worker.pod.metadata.namespace == namespace:
+                worker.objects_changed()
+
+    async def run(self) -> None:
+        """Follows the node's pods until cancelled; an error that a worker did not foresee ends it."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._cache.run())
+            group.create_task(self._clean_up())
+            await self._failure
+
+    async def stop(self) -> None:
+        """Lets the pods be: they run on without the kubelet."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def _on_event(self, kind: EventType, old: Pod | None, new: Pod | None) -> None:
+        if old is not None and (new is None or new.uid != old.uid) and (worker := self._workers.get(old.uid)):
+            worker.removed()
+        if kind == "deleted" or new is None:
+            return
+        worker = self._workers.get(new.uid)
+        if worker is not None:
+            worker.update(new)
+            return
+        worker = Worker(new, self._services, self._facts)
+        self._workers[new.uid] = worker
+        task = asyncio.get_running_loop().create_task(worker.run(), name=f"pod {new.key}")
+        self._tasks[new.uid] = task
+        task.add_done_callback(lambda done, uid=new.uid: self._ended(uid, done))
+
+    def _ended(self, uid: str, task: "asyncio.Task[None]") -> None:
+        worker = self._workers.pop(uid)
+        self._tasks.pop(uid, None)
+        namespace = worker.pod.metadata.namespace
+        last = not any(w.pod.metadata.namespace == namespace for w in self._workers.values())
+        self._services.sources.forget(uid, namespace, last_of_namespace=last)
+        if not task.cancelled() and (error := task.exception()) is not None and not self._failure.done():
+            self._failure.set_exception(error)
+
+    # orphans -----------------------------------------------------------------------------------------------------
+
+    async def _clean_up(self) -> None:
+        """Once the node's pods are known, what belongs to none of them goes."""
+        await self._cache.wait_synced()
+        base = self._services.config.root_dir / "pods"
+        for directory in sorted(base.iterdir()) if base.is_dir() else []:
+            if directory.name not in self._workers:
+                await self._remove_orphan(directory)
+        known = {worker.sandbox.id for worker in self.workers() if worker.sandbox is not None}
+        recorded = {state.id for path in base.glob("*") if (state := sandbox.load(path)) is not None}
+        for attachment in self._services.runner.cached_attachments():
+            if attachment.container_id not in known | recorded:
+                await self._detach(attachment)
+
+    async def _remove_orphan(self, directory: Path) -> None:
+        state = sandbox.load(directory)
+        _log.info("orphan removed", directory=directory.name, pod=f"{state.namespace}/{state.name}" if state else "")
+        for container in directory.glob("containers/*"):
+            for record in launch.records(container):
+                path = launch.attempt_directory(container, record.attempt)
+                process = Process(path, record.socket, record.init_pid)
+                await process.signal(signal.SIGKILL)
+                await process.exited()
+        if state is not None:
+            try:
+                await sandbox.destroy(
+                    state, runner=self._services.runner, conf_dir=self._services.config.cni_conf_dir
+                )
+            except SandboxError as error:
+                _log.warning("orphan's sandbox stays until the next start", sandbox=state.id, error=str(error))
+                return
+        sandbox.forget(directory)
+
+    async def _detach(self, attachment: cni.Attachment) -> None:
+        """An attachment whose pod directory is gone too."""
+        alive = bool(attachment.netns) and linux.is_network_namespace(Path(attachment.netns))
+        gone = cni.Attachment(
+            container_id=attachment.container_id,
+            netns=attachment.netns if alive else "",
+            namespace=attachment.namespace,
+            pod=attachment.pod,
+            uid=attachment.uid,
+            ifname=attachment.ifname,
+        )
+        try:
+            await self._services.runner.delete(None, gone)
+        except cni.CNIError as error:
+            _log.warning("attachment not removed", container=attachment.container_id, error=str(error))
+            return
+        if alive:
+            with contextlib.suppress(OSError):
+                linux.remove_network_namespace(Path(attachment.netns))

@@ -1,0 +1,135 @@
+"""What happens to a v3 object when it is written: pruned, completed with defaults, and checked.
+
+For the API server and for tools that check manifests. In: one object as plain JSON, and the stored one on an update.
+Out: the object to store, field errors in Kubernetes' notation, and the fields that were not known. Checks that need
+other objects are in `cross_check` and `check_delete`.
+"""
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from tortie.model.admission import addresses, bgp, configuration, normalise, policies
+from tortie.model.admission.cross import Lister, check_delete, cross_check
+from tortie.model.admission.naming import check_metadata
+from tortie.model.admission.problems import Problems
+from tortie.model.resource import Resource
+from tortie.model.schema import openapi_schema
+from tortie.model.structural import Check, ErrorType, FieldError, apply
+
+__all__ = ["Admission", "ErrorType", "FieldError", "Lister", "admit", "check_delete", "cross_check"]
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """object: what to store if there are no errors. unknown_fields: paths of what was left out of it."""
+
+    object: Object
+    errors: list[FieldError]
+    unknown_fields: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What is special about one kind. normalise, before and defaults change JSON in place: before for defaults that
+    come before those of the schema, defaults for the others. check and update see structs."""
+
+    normalise: Callable[[Object], None] | None = None
+    before: Callable[[Object], None] | None = None
+    defaults: Callable[[Object], None] | None = None
+    check: Callable[[Any, Problems], None] | None = None
+    update: Callable[[Any, Any, Problems], None] | None = None
+
+
+_POLICY = _Kind(normalise=normalise.normalise_ports, defaults=policies.default_policy, check=policies.check_policy)
+_SET = _Kind(check=addresses.check_network_set)
+
+_KINDS: dict[str, _Kind] = {
+    "tiers": _Kind(before=policies.default_tier, check=policies.check_tier),
+    "networkpolicies": _POLICY,
+    "globalnetworkpolicies": _POLICY,
+    "stagednetworkpolicies": _POLICY,
+    "stagedglobalnetworkpolicies": _POLICY,
+    "stagedkubernetesnetworkpolicies": _Kind(
+        defaults=policies.default_staged_kubernetes_policy, check=policies.check_staged_kubernetes_policy
+    ),
+    "networksets": _SET,
+    "globalnetworksets": _SET,
+    "hostendpoints": _Kind(check=addresses.check_host_endpoint),
+    "ippools": _Kind(
+        defaults=addresses.default_ip_pool, check=addresses.check_ip_pool, update=addresses.check_ip_pool_update
+    ),
+    "ipamconfigurations": _Kind(check=addresses.check_ipam_configuration),
+    "bgpconfigurations": _Kind(normalise=normalise.normalise_as_numbers, check=bgp.check_bgp_configuration),
+    "bgppeers": _Kind(normalise=normalise.normalise_as_numbers, check=bgp.check_bgp_peer),
+    "bgpfilters": _Kind(normalise=normalise.normalise_as_numbers, check=bgp.check_bgp_filter),
+    "felixconfigurations": _Kind(
+        defaults=configuration.default_felix_configuration, check=configuration.check_felix_configuration
+    ),
+    "caliconodestatuses": _Kind(check=addresses.check_node_status),
+    "clusterinformations": _Kind(defaults=configuration.default_cluster_information),
+    "kubecontrollersconfigurations": _Kind(check=configuration.check_kube_controllers_configuration),
+}
+_NOTHING_SPECIAL = _Kind()
+
+
+def admit(resource: Resource[Any], obj: Object, old: Object | None) -> Admission:
+    """The object as it will be stored, and what is wrong with it. The arguments are not changed.
+
+    old: the stored object on an update, None on a create.
+    """
+    kind = _KINDS.get(resource.plural, _NOTHING_SPECIAL)
+    problems = Problems()
+    obj = {"apiVersion": "", "kind": "", **obj} | {"apiVersion": resource.api_version, "kind": resource.kind}
+    if obj.get("spec") is None:
+        obj["spec"] = {}
+    elif kind.normalise is not None or kind.before is not None:
+        obj["spec"] = deepcopy(obj["spec"])
+    if isinstance(obj.get("metadata"), dict):
+        obj["metadata"] = {name: value for name, value in obj["metadata"].items() if value is not None}
+    if old is None:
+        check_metadata(resource.plural, obj.get("metadata"), problems)
+    else:
+        _check_labels(obj.get("metadata"), resource, problems)
+    readable = isinstance(obj["spec"], dict)
+    if readable and kind.normalise is not None:
+        kind.normalise(obj)
+    if readable and kind.before is not None:
+        kind.before(obj)
+    check = Check()
+    pruned: Object = apply(openapi_schema(resource), obj, "", check)
+    errors = [*problems.errors, *check.errors]
+    if any(error.type in ("TypeInvalid", "Required") for error in check.errors):
+        return Admission(pruned, errors, check.unknown)
+    if kind.defaults is not None:
+        kind.defaults(pruned)
+    try:
+        new = msgspec.convert(pruned, resource.type)
+    except msgspec.ValidationError as error:
+        return Admission(pruned, [*errors, _decoding_error(error)], check.unknown)
+    problems = Problems()
+    if kind.check is not None:
+        kind.check(new, problems)
+    if kind.update is not None and old is not None:
+        kind.update(msgspec.convert(old, resource.type), new, problems)
+    # The schema and the checks may find fault with the same value; the schema's words stand.
+    named = {error.path for error in errors}
+    errors += [error for error in problems.errors if error.path not in named]
+    return Admission(pruned, errors, check.unknown)
+
+
+def _check_labels(metadata: Any, resource: Resource[Any], problems: Problems) -> None:
+    """On an update the name is given by the stored object; only what can change is checked."""
+    if isinstance(metadata, dict):
+        check_metadata(resource.plural, {**metadata, "name": "", "generateName": "unchanged"}, problems)
+
+
+def _decoding_error(error: msgspec.ValidationError) -> FieldError:
+    """msgspec ends its messages with a path such as `$.metadata.labels[...]`."""
+    message, _, path = str(error).partition(" - at `$.")
+    return FieldError(path.rstrip("`"), None, message, "TypeInvalid")

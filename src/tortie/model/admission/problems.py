@@ -1,0 +1,77 @@
+"""A list of field errors that checks add to.
+
+For the checks beside this module. In: paths, values and what is wrong with them. Out: `Problems.errors`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from tortie.model import formats
+from tortie.model.selector import SelectorError, parse
+from tortie.model.structural import ErrorType, FieldError
+
+
+class Problems:
+    """Collects errors; every method adds at most what its name says and returns nothing."""
+
+    def __init__(self) -> None:
+        self.errors: list[FieldError] = []
+
+    def add(self, path: str, value: Any, message: str, type_: ErrorType = "Invalid") -> None:
+        self.errors.append(FieldError(path, value, message, type_))
+
+    def required(self, path: str, message: str = "") -> None:
+        self.add(path, None, message, "Required")
+
+    def forbidden(self, path: str, message: str) -> None:
+        self.add(path, None, message, "Forbidden")
+
+    def text(self, path: str, value: str, problem: Callable[[str], str]) -> None:
+        """An error if the value is there and the format check has something to say."""
+        if value and (message := problem(value)):
+            self.add(path, value, message)
+
+    def texts(self, path: str, values: Iterable[str], problem: Callable[[str], str]) -> None:
+        for index, value in enumerate(values):
+            if message := problem(value):
+                self.add(f"{path}[{index}]", value, message)
+
+    def selector(self, path: str, value: str, *, allow_global: bool = False) -> None:
+        """A selector; global() is for the namespaceSelector of rules alone."""
+        if not value:
+            return
+        if not allow_global and "global(" in value:
+            self.add(path, value, "global() may be used only in the namespaceSelector of a rule")
+            return
+        try:
+            parse(value)
+        except SelectorError as error:
+            self.add(path, value, f"is not a selector: {error.message} at position {error.position + 1}")
+
+    def duration(self, path: str, value: str | None) -> None:
+        if value:
+            self.text(path, value, formats.duration_problem)
+
+    def labels(self, path: str, labels: Mapping[str, Any]) -> None:
+        for key, value in labels.items():
+            if message := formats.qualified_name_problem(key):
+                self.add(path, key, message)
+            elif not isinstance(value, str):
+                self.add(f"{path}.{key}", value, "must be a string", "TypeInvalid")
+            elif message := formats.label_value_problem(value):
+                self.add(path, value, message)
+
+    def annotations(self, path: str, annotations: Mapping[str, Any]) -> None:
+        size = 0
+        for key, value in annotations.items():
+            if message := formats.qualified_name_problem(key.lower()):
+                self.add(path, key, message)
+            if not isinstance(value, str):
+                self.add(f"{path}.{key}", value, "must be a string", "TypeInvalid")
+            else:
+                size += len(key.encode()) + len(value.encode())
+        if size > MAX_ANNOTATIONS:
+            self.add(path, size, f"keys and values must not be larger than {MAX_ANNOTATIONS} bytes in all")
+
+
+MAX_ANNOTATIONS = 256 * 1024

@@ -1,0 +1,19 @@
+"""One lab for all lab tests of a run, made by the first that needs it and removed at the end."""
+
+from collections.abc import Iterator
+
+import pytest
+from lab_client import Lab, open_lab, tortie
+from tools import new_kubectl
+
+NAME = "test"
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    tortie("lab", "down", "--name", NAME, "--quiet")
+    tortie("lab", "up", "--name", NAME, "--no-demo", "--quiet", "--api-port", "16443")
+    running = open_lab(NAME, str(new_kubectl()))
+    yield running
+    running.close()
+    tortie("lab", "down", "--name", NAME, "--quiet")

@@ -1,0 +1,6 @@
+"""The misbehaving API server of the client's tests serves here too."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "kube"))
