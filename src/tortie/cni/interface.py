@@ -25,6 +25,7 @@ GATEWAY_V6 = "fe80::ecee:eeff:feee:eeee"
 
 _DEFAULT_V4, _DEFAULT_V6 = "0.0.0.0/0", "::/0"
 _MAC_SECONDS = 5.0
+_RUNNING_SECONDS = 0.2
 _log = get_logger("cni.interface")
 
 
@@ -163,6 +164,8 @@ def _configure(pod: RouteSocket, host: RouteSocket, attachment: Attachment) -> C
     )
     for destination in attachment.host_routes:
         _host_route(host, outer, destination, attachment.host_name)
+    _wait_running(host, outer)
+    _wait_running(pod, inner.index)
     return Connected(mac=inner.mac, mtu=inner.mtu)
 
 
@@ -181,6 +184,14 @@ def _fixed_mac(host: RouteSocket, name: str) -> int:
         time.sleep(0.1)
 
 
+def _wait_running(side: RouteSocket, index: int) -> None:
+    """The end that came up first drops packets until the kernel has noticed that the other one is up too. Asking makes
+    it notice at once, on kernels that synchronise then."""
+    deadline = time.monotonic() + _RUNNING_SECONDS
+    while (link := side.link_at(index)) is not None and not link.running and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
 def _pod_routes(index: int, attachment: Attachment) -> list[veth.Message]:
     messages = []
     for version, gateway, default, wanted in (
@@ -191,6 +202,8 @@ def _pod_routes(index: int, attachment: Attachment) -> list[veth.Message]:
             continue
         if version == 4:
             messages.append(veth.add_route(index, f"{gateway}/32"))
+        # Known at once: the first packet needs no resolution, and none that depends on the node's own routes.
+        messages.append(veth.add_neighbour(index, gateway, HOST_MAC))
         destinations = [default]
         if attachment.routes is not None:
             destinations = [

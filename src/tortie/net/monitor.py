@@ -41,7 +41,7 @@ class Monitor:
     """Listens in the network namespace of the calling thread."""
 
     def __init__(self, *, with_routes: bool = True) -> None:
-        groups = (_GROUP_LINK, _GROUP_ADDRESS4, _GROUP_ADDRESS6)
+        groups: tuple[int, ...] = (_GROUP_LINK, _GROUP_ADDRESS4, _GROUP_ADDRESS6)
         if with_routes:
             groups += (_GROUP_ROUTE4, _GROUP_ROUTE6)
         self._netlink = Netlink(netlink.ROUTE, groups=groups, receive_buffer=4 << 20)

@@ -1,7 +1,7 @@
 """Routes of the main table and others: listing them by table, replacing and deleting many at once.
 
-Callers pass an open `Netlink` socket and `Route`s, plain frozen data that compare equal when the kernel would treat them
-as the same; messages are built without a library, since a node may have 65,000 of them.
+Callers pass an open `Netlink` socket and `Route`s, plain frozen data that compare equal when the kernel would treat
+them as the same; messages are built without a library, since a node may have 65,000 of them.
 """
 
 import struct

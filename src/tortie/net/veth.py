@@ -21,9 +21,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _NEWLINK, _DELLINK, _GETLINK, _SETLINK = 16, 17, 18, 19
 _NEWADDR, _GETADDR = 20, 22
 _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
+_NEWNEIGH = 28
 _ERROR, _DONE = 2, 3
-_REQUEST, _MULTI, _ACK, _ROOT, _MATCH, _EXCL, _CREATE = 1, 2, 4, 0x100, 0x200, 0x200, 0x400
-_IFF_UP = 1
+_REQUEST, _MULTI, _ACK, _ROOT, _MATCH, _REPLACE, _EXCL, _CREATE = 1, 2, 4, 0x100, 0x200, 0x100, 0x200, 0x400
+_IFF_UP, _IFF_RUNNING = 1, 0x40
 _IFA_F_NODAD = 0x02
 _RTM_F_FIB_MATCH = 0x2000
 _RTPROT_BOOT, _TABLE_MAIN = 3, 254
@@ -48,13 +49,15 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """kind: such as veth; peer_netns_id and parent tell where the other end is, None if the kernel does not say."""
+    """up: as configured. running: packets pass, which comes a little later. kind: such as veth. parent: the number of the
+    other end in its own namespace, None if the kernel does not say."""
 
     index: int
     name: str
     mac: str
     mtu: int
     up: bool
+    running: bool
     kind: str
     parent: int | None
 
@@ -198,6 +201,7 @@ class RouteSocket:
             mac=":".join(f"{byte:02x}" for byte in found.get(_IFLA_ADDRESS, b"")),
             mtu=struct.unpack("=I", found[_IFLA_MTU])[0],
             up=bool(flags & _IFF_UP),
+            running=bool(flags & _IFF_RUNNING),
             kind=info.get(_IFLA_INFO_KIND, b"").rstrip(b"\0").decode(),
             parent=struct.unpack("=I", parent)[0] if parent else None,
         )
@@ -246,6 +250,7 @@ _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _NETKIT_PEER_INFO, _NETKIT_POLICY, _NETKIT_MODE, _NETKIT_PEER_POLICY = 1, 3, 5, 4
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
+_NDA_DST, _NDA_LLADDR, _NUD_PERMANENT = 1, 2, 0x80
 
 
 def _raw(kind: int, payload: bytes) -> bytes:
@@ -372,6 +377,15 @@ def add_route(index: int, destination: str, *, gateway: str = "", tolerate_exist
     tolerated = frozenset({errno.EEXIST}) if tolerate_existing else frozenset[int]()
     what = f"add route {destination}{f' via {gateway}' if gateway else ''} on link number {index}"
     return Message(_NEWROUTE, _CREATE | _EXCL, body, what, tolerated)
+
+
+def add_neighbour(index: int, address: str, mac: str) -> Message:
+    """A permanent entry; replaces another one."""
+    parsed = ip_address(address)
+    family = socket.AF_INET if parsed.version == 4 else socket.AF_INET6
+    body = struct.pack("=BxHiHBB", family, 0, index, _NUD_PERMANENT, 0, 0)
+    body += _raw(_NDA_DST, parsed.packed) + _raw(_NDA_LLADDR, bytes.fromhex(mac.replace(":", "")))
+    return Message(_NEWNEIGH, _CREATE | _REPLACE, body, f"add neighbour {address} on link number {index}")
 
 
 def delete_route(index: int, destination: str) -> Message:

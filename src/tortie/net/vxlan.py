@@ -1,7 +1,7 @@
 """VXLAN devices: making one, and telling whether an existing one is as wanted.
 
-Parameters come in as `Vxlan`; the caller passes the socket. Differences that the kernel cannot change in place are named,
-so that the caller deletes and makes the device anew.
+Parameters come in as `Vxlan`; the caller passes the socket. Differences that the kernel cannot change in place are
+named, so that the caller deletes and makes the device anew.
 """
 
 import struct

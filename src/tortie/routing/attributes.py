@@ -4,10 +4,9 @@ For `tortie.routing.peerings`. In: one BGPPeer and what is known about the peeri
 with a reason for the user (spec/bgp-typha.md A.2.4).
 """
 
-import re
-
 import msgspec
 
+from tortie.model import formats
 from tortie.model.meta import SecretKeySelector
 from tortie.model.v3 import bgp
 from tortie.routing.world import World, address
@@ -17,10 +16,6 @@ _MAX_PASSWORD = 80
 
 MAX_RESTART_TIME = 4095
 """Seconds; the graceful restart capability has twelve bits for it."""
-
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-_DURATION_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(h|ms|us|µs|ns|m|s)")
-_DURATION = re.compile(rf"0|(?:{_DURATION_PART.pattern})+")
 
 
 class Rejected(Exception):
@@ -101,9 +96,10 @@ def seconds(duration: str | None) -> int | None:
     """A duration such as `1m30s` as whole seconds, rounded half up; None if absent. Raises Rejected."""
     if not duration:
         return None
-    if not _DURATION.fullmatch(duration):
-        raise Rejected(f"{duration!r} is not a duration such as 90s or 1m30s")
-    return int(sum(float(n) * _UNITS[unit] for n, unit in _DURATION_PART.findall(duration)) + 0.5)
+    try:
+        return int(formats.duration_seconds(duration) + 0.5)
+    except ValueError as e:
+        raise Rejected(str(e)) from e
 
 
 def restart_time(duration: str | None) -> int | None:

@@ -99,10 +99,18 @@ class Service:
             self._log.warning("did not drain in time", seconds=self._drain_timeout, tasks=self.stuck)
 
     def _explain(self, name: str, error: BaseException) -> int:
+        error = _cause(error)
         reason = f"{type(error).__name__}: {error}" if not isinstance(error, Fatal) else str(error)
         known = isinstance(error, (Fatal, OSError))
         self._log.error("stopped by a failed task", task=name, reason=reason, exc_info=None if known else error)
         return 1
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The first real error inside the groups that task groups make."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 async def _as_coroutine(awaitable: Awaitable[None]) -> None:

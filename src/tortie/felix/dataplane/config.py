@@ -7,7 +7,7 @@ ValueError that names it.
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from tortie.felix.dataplane.marks import Marks
@@ -48,7 +48,9 @@ def parse_failsafes(text: str) -> tuple[Failsafe, ...]:
             net = str(ipaddress.ip_network(net.strip("[]"), strict=False))
         number = int(port) if port.isdigit() else -1
         if not 0 <= number <= 65535:
-            raise ValueError(f"failsafe port {entry!r}: expected protocol:[net:]port such as tcp:22 or udp:10.0.0.0/8:53")
+            raise ValueError(
+                f"failsafe port {entry!r}: expected protocol:[net:]port such as tcp:22 or udp:10.0.0.0/8:53"
+            )
         result.append(Failsafe(protocol=_PROTOCOLS[protocol.lower()], port=number, net=net))
     return tuple(result)
 
@@ -62,7 +64,7 @@ class DataplaneConfig:
     interface_exclude: tuple[str, ...] = ("kube-ipvs0",)
     ipv4: bool = True
     ipv6: bool = True
-    marks: Marks = Marks()
+    marks: Marks = field(default_factory=Marks)
     endpoint_to_host_action: HostAction = "drop"
     failsafe_in: tuple[Failsafe, ...] = parse_failsafes(_INBOUND)
     failsafe_out: tuple[Failsafe, ...] = parse_failsafes(_OUTBOUND)

@@ -18,6 +18,7 @@ from tortie.felix.dataplane.interfaces import Interfaces
 from tortie.felix.dataplane.kernel import Kernel
 from tortie.felix.dataplane.network import Network
 from tortie.felix.dataplane.policies import policy_chains, profile_chains
+from tortie.felix.dataplane.refresh import Refreshes
 from tortie.felix.dataplane.routes import RouteTable
 from tortie.felix.dataplane.static import Situation
 from tortie.felix.dataplane.table import TableState
@@ -43,12 +44,14 @@ from tortie.felix.messages import (
     WorkloadEndpointUpdate,
 )
 from tortie.model.dataplane import EndpointKey
+from tortie.net.monitor import AddressEvent, LinkEvent
 from tortie.service.log import get_logger
 
 _BATCH = 1000
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 10.0
 _REBUILD_AFTER = 5
-_SETS_A_ROUND = 20
+_GIVE_UP_AFTER = 10
+_KERNEL_RETRY = 1.0
 _LOG = get_logger("tortie.felix.dataplane")
 
 
@@ -80,9 +83,11 @@ class Dataplane:
         self._problems: dict[str, str] = {}
         self._failures = 0
         self._next_try = 0.0
+        self._retry_at = 0.0
+        self._status_due = False
         self._counts = {"messages": 0, "applies": 0, "failures": 0, "repairs": 0}
         self._last_apply_seconds = 0.0
-        self._set_cursor = 0
+        self._refreshes = Refreshes(config)
 
     # --- for the daemon --------------------------------------------------------------------------------------------
 
@@ -133,7 +138,10 @@ class Dataplane:
         try:
             for descriptor in watched:
                 loop.add_reader(descriptor, self._wake.set)
-            self._schedule_refreshes(time.monotonic())
+            self._refreshes.start(time.monotonic())
+            if self.config.prepare_host:
+                kernel.prepare_host()
+            self._list_interfaces()
             while True:
                 await self._turn()
         finally:
@@ -145,7 +153,7 @@ class Dataplane:
 
     async def _turn(self) -> None:
         now = time.monotonic()
-        timeout = self._sleep_time(now)
+        timeout = max(0.0, self._next_time(now) - now)
         if not self._queue:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), timeout)
@@ -153,23 +161,27 @@ class Dataplane:
         now = time.monotonic()
         self._hear(now)
         self._refresh(now)
+        revision = self.revision
         complete = self._drain()
         if self._in_sync and self._interfaces.listed and now >= self._next_try:
-            self._apply(now)
+            if self.ready and self._refreshes.small:
+                self._apply(now)
+            else:
+                await asyncio.to_thread(self._apply, now)
             if complete and not self._failures:
-                await self._announce(self.revision)
+                await self._announce(revision)
         await asyncio.sleep(0)
 
-    def _sleep_time(self, now: float) -> float:
-        times = [self._next_refresh[name] for name in self._next_refresh]
+    def _next_time(self, now: float) -> float:
+        times = [self._refreshes.next_time, now + _LONGEST_PAUSE]
         expiry = self._interfaces.next_expiry
         if expiry is not None:
             times.append(expiry)
         if self._failures:
             times.append(self._next_try)
-        if self._suspicion:
-            times.append(self._suspicion)
-        return max(0.0, min(times) - now) if times else 10.0
+        if self._retry_at:
+            times.append(self._retry_at)
+        return min(times)
 
     async def _announce(self, revision: int) -> None:
         if revision > self.applied_revision:
@@ -227,3 +239,177 @@ class Dataplane:
                 pass  # the daemon restarts on a changed configuration; services matter to the collector alone
             case _:
                 self._network.update(message)
+
+    # --- hearing ---------------------------------------------------------------------------------------------------
+
+    def _list_interfaces(self) -> None:
+        assert self._kernel is not None
+        self._interfaces_changed(self._interfaces.load(*self._kernel.interfaces()))
+
+    def _interfaces_changed(self, names: set[str]) -> None:
+        for name in names:
+            self._workloads.interface_changed(name)
+            self._hosts.interface_changed(name)
+            self._network.interface_changed(name)
+            self._routes.interface_changed(name)
+
+    def _hear(self, now: float) -> None:
+        """Takes the kernel's events; looks after the tables when somebody else has changed rules."""
+        assert self._kernel is not None and self._writer is not None
+        events = self._kernel.events()
+        if events is None:
+            self._list_interfaces()
+            self._routes.relist()
+            events = []
+        changed: set[str] = set()
+        for event in events:
+            if isinstance(event, LinkEvent):
+                old = self._interfaces.by_index(event.link.index)
+                changed |= self._interfaces.link_changed(event.link, present=event.present)
+                if old is not None and not event.present:
+                    self._routes.interface_gone(old.name, old.index)
+            elif isinstance(event, AddressEvent):
+                changed |= self._interfaces.address_changed(event.address, present=event.present, now=now)
+            else:
+                self._routes.changed_elsewhere(event.route, present=event.present)
+        self._interfaces_changed(changed | self._interfaces.expire(now))
+        if self._kernel.foreign_changes() and self.ready:
+            if not self._writer.tables_intact():
+                self._repair("another program changed the nftables tables")
+            else:
+                self._refreshes.suspect(now)
+
+    def _repair(self, why: str) -> None:
+        assert self._writer is not None
+        _LOG.warning("writing all rules anew", reason=why)
+        self._counts["repairs"] += 1
+        self._writer.replace_all()
+
+    def _refresh(self, now: float) -> None:
+        """The checks that are due: a slip of the kernel's or anybody's is found without an event, too."""
+        assert self._writer is not None
+        due = self._refreshes.due(now)
+        if "interfaces" in due:
+            self._list_interfaces()
+        if "routes" in due:
+            self._routes.relist()
+            self._workloads.recheck()
+            self._network.recheck()
+        if not self.ready or any(table.pending for table in self._tables):
+            return
+        if "tables" in due:
+            started = time.monotonic()
+            why = self._writer.verify()
+            self._refreshes.verified(time.monotonic() - started)
+            if why:
+                self._repair(why)
+            else:
+                for table in self._tables:
+                    table.retry_broken()
+        if "sets" in due and not any(table.pending for table in self._tables):
+            wrong = self._refreshes.check_sets(self._tables, self._writer)
+            if wrong:
+                self._repair(f"set {wrong} differs")
+
+    # --- applying --------------------------------------------------------------------------------------------------
+
+    def _apply(self, now: float) -> None:
+        started = time.perf_counter()
+        try:
+            worked = self._apply_once(now)
+        except NotSupportedError:
+            raise
+        except (ApplyError, OSError) as error:
+            self._failed(now, str(error))
+            return
+        self._failures = 0
+        if worked:
+            self._counts["applies"] += 1
+            self._last_apply_seconds = time.perf_counter() - started
+        if not self.ready:
+            self.ready = True
+            _LOG.info("dataplane in sync", seconds=round(time.perf_counter() - started, 4))
+
+    def _failed(self, now: float, reason: str) -> None:
+        self._failures += 1
+        self._counts["failures"] += 1
+        _LOG.warning("the kernel refused an update", attempt=self._failures, error=reason)
+        self._problems["dataplane"] = reason
+        if self._failures >= _GIVE_UP_AFTER:
+            raise ApplyError(f"giving up after {self._failures} attempts: {reason}")
+        if self._failures == _REBUILD_AFTER and self._writer is not None:
+            self._writer.replace_all()
+        self._next_try = now + min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (self._failures - 1) * 2)
+
+    def _apply_once(self, now: float) -> bool:
+        assert self._kernel is not None and self._writer is not None
+        self._hosts.resolve()
+        self._workloads.resolve()
+        self._network.resolve()
+        self._frame()
+        worked = self._writer.apply()
+        left = self._workloads.take_left()
+        if left:
+            self._kernel.forget_connections(left)
+        if self._workloads.pending or self._network.pending or self._routes.pending:
+            worked = True
+            self._workloads.sync(self._kernel.route)
+            self._network.sync(self._kernel.route)
+            self._routes.sync(self._kernel.route, now)
+            unfinished = self._workloads.pending or self._network.pending or self._routes.pending
+            self._retry_at = now + _KERNEL_RETRY if unfinished else 0.0
+        if worked or self._status_due:
+            self._publish()
+        return worked
+
+    def _frame(self) -> None:
+        """The base chains, which depend on little and change rarely."""
+        for table in self._tables:
+            situation = Situation(
+                **self._network.situation(table.version),
+                host_dispatch=self._hosts.dispatch,
+                spoofing=self._workloads.spoofing(),
+            )
+            if self._situations.get(table.version) == situation:
+                continue
+            if table.version not in self._situations:
+                for name in (static.FROM_WORKLOAD, static.TO_WORKLOAD):
+                    table.put_map(name, dict(table.map_entries(name)))
+            self._situations[table.version] = situation
+            table.put("frame", static.chains(situation, table.version, self.config))
+
+    # --- reporting -------------------------------------------------------------------------------------------------
+
+    def _publish(self) -> None:
+        self._status_due = False
+        problems: dict[str, str] = {}
+        named: dict[str, str] = dict(self._network.problems())
+        for table in self._tables:
+            problems |= table.problems()
+            for owner, reason in table.problems_by_owner().items():
+                problems[owner] = named[owner] = reason
+        self._report(named)
+        statuses: dict[EndpointKey, EndpointStatus] = {}
+        for status in (*self._workloads.statuses(problems), *self._hosts.statuses(problems)):
+            statuses[status.key] = status
+        changed = [status for key, status in statuses.items() if self._statuses.get(key) != status]
+        changed += [EndpointStatus(key, "down", "removed") for key in self._statuses.keys() - statuses.keys()]
+        self._statuses = statuses
+        if changed:
+            self._on_status(changed)
+
+    def _report(self, named: dict[str, str]) -> None:
+        for owner, reason in named.items():
+            if self._problems.get(owner) != reason:
+                _LOG.error("not in force as wished; what it covers is denied", object=owner, reason=reason)
+        for owner in self._problems.keys() - named.keys():
+            _LOG.info("in force again", object=owner)
+        self._problems = named
+
+
+def _subject(message: Message) -> str:
+    for attribute in ("key", "id", "name", "cidr", "node"):
+        value = getattr(message, attribute, None)
+        if value is not None:
+            return str(value)
+    return ""

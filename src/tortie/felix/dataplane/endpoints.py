@@ -154,9 +154,7 @@ def _group(chains: tuple[str, ...], layer: str, inbound: bool, marks: Marks) -> 
     return Chain(name=names.group_chain(layer, inbound=inbound, policy_chains=chains), rules=tuple(rules))
 
 
-def _profiles(
-    profiles: Sequence[str], direction: _Direction, version: Version, config: DataplaneConfig
-) -> list[Rule]:
+def _profiles(profiles: Sequence[str], direction: _Direction, version: Version, config: DataplaneConfig) -> list[Rule]:
     rules: list[Rule] = []
     for profile in profiles:
         chain = names.profile_chain(inbound=direction.inbound, name=profile)
@@ -182,9 +180,7 @@ class HostChains:
     dispatch: dict[str, str]
 
 
-def host_chains(
-    update: HostEndpointUpdate, interface: str, version: Version, config: DataplaneConfig
-) -> HostChains:
+def host_chains(update: HostEndpointUpdate, interface: str, version: Version, config: DataplaneConfig) -> HostChains:
     """interface: the device, or `ANY_INTERFACE` for the wildcard endpoint, which has no untracked policy."""
     title = f"HostEndpoint {update.key.name}"
     chains: list[Chain] = []

@@ -1,8 +1,8 @@
 """Host endpoints: which of them has which interface, and the dispatch to their chains (spec/felix.md 2.5).
 
-Endpoint messages and interface changes come in through the driver; chains and dispatch maps go to the tables. An endpoint
-with a name takes the interface of that name, one with addresses the interface that has one of them, the wildcard all the
-rest; of several candidates the lowest name wins.
+Endpoint messages and interface changes come in through the driver; chains and dispatch maps go to the tables. An
+endpoint with a name takes the interface of that name, one with addresses the interface that has one of them, the
+wildcard all the rest; of several candidates the lowest name wins.
 """
 
 from tortie.felix.dataplane.chain import Chain
@@ -113,7 +113,7 @@ class HostEndpoints:
                         result.setdefault(link.name, endpoint)
         return result
 
-    def statuses(self, problems: dict[str, str]) -> dict[HostEndpointKey, EndpointStatus]:
+    def statuses(self, problems: dict[str, str]) -> list[EndpointStatus]:
         result: dict[HostEndpointKey, EndpointStatus] = {}
         for name, endpoint in self._assigned.items():
             result.setdefault(endpoint.key, self._status(name, endpoint, problems))
@@ -121,7 +121,7 @@ class HostEndpoints:
             if key not in result:
                 what = endpoint.interface or ", ".join(endpoint.expected_ips) or "no interface and no address"
                 result[key] = EndpointStatus(key, "error", f"no interface for it: {what}")
-        return result
+        return list(result.values())
 
     def _status(self, name: str, endpoint: HostEndpointUpdate, problems: dict[str, str]) -> EndpointStatus:
         title = f"HostEndpoint {endpoint.key.name}"

@@ -1,8 +1,9 @@
 """The node's interfaces as last heard: who exists, who is up, who has which address.
 
-A full listing and the kernel's events come in from the driver; names of interfaces that changed go out, and lookups serve
-every manager. An address that disappears keeps counting for 100 ms, since services replace addresses by removing them
-first (spec/felix.md 3.10, 7.3). State is keyed by index, because a new interface may carry an old name.
+A full listing and the kernel's events come in from the driver; names of interfaces that changed go out, and lookups
+serve every manager. An address that disappears keeps counting for 100 ms, since services replace addresses by
+removing them first (spec/felix.md 3.10, 7.3). State is keyed by index, because a new interface may carry an old
+name.
 """
 
 from collections.abc import Iterable
@@ -32,11 +33,7 @@ class Interfaces:
             self._addresses.setdefault(address.index, set()).add(address.ip)
         self.listed = True
         after = {name: (link, frozenset(self.addresses(name))) for name, link in self._by_name.items()}
-        return {
-            name
-            for name in before.keys() | after.keys()
-            if not _same(before.get(name), after.get(name))
-        }
+        return {name for name in before.keys() | after.keys() if not _same(before.get(name), after.get(name))}
 
     def link_changed(self, link: Link, *, present: bool) -> set[str]:
         """Takes one event; returns the names it concerns (both, if an interface was renamed)."""

@@ -62,7 +62,8 @@ def endpoint_chain(layer: str, kind: str, interface: str) -> str:
 
 
 def ip_set(version: int, set_id: str) -> str:
-    return writable(f"cali{version}0", set_id)
+    # The calculation's ids begin like `s:`, which is no part of a name in nft's language.
+    return writable(f"cali{version}0", set_id.replace(":", "-", 1))
 
 
 def content_set(version: int, kind: str, members: Iterable[str]) -> str:

@@ -1,7 +1,8 @@
 """Pools, nodes and service ranges as well-known sets; blocks of other nodes as routes and VXLAN peers.
 
-Messages about pools, nodes, routes and tunnel endpoints come in through the driver; members of the well-known sets go to
-the tables, wishes to the route table, devices, neighbours and forwarding entries to the kernel (spec/felix.md 3.7-3.9).
+Messages about pools, nodes, routes and tunnel endpoints come in through the driver; members of the well-known sets
+go to the tables, wishes to the route table, devices, neighbours and forwarding entries to the kernel (spec/felix.md
+3.7-3.9).
 """
 
 from typing import Literal
@@ -215,7 +216,9 @@ class Network:
         link = self._interfaces.with_address(ip) if ip else None
         return link.name if link else ""
 
-    def _replace(self, name: Literal["same-subnet", "vxlan", "no-encapsulation", "blackhole"], new: dict[str, Wanted]) -> None:
+    def _replace(
+        self, name: Literal["same-subnet", "vxlan", "no-encapsulation", "blackhole"], new: dict[str, Wanted]
+    ) -> None:
         for cidr in self._routes.of_class(name).keys() - new.keys():
             self._routes.drop(name, cidr)
         for wanted in new.values():
@@ -258,4 +261,9 @@ class Network:
         return {tunnel.name: tunnel.error for tunnel in self._tunnels.values() if tunnel.error}
 
     def statistics(self) -> dict[str, int]:
-        return {"pools": len(self._pools), "nodes": len(self._nodes), "routes": len(self._remote), "vteps": len(self._vteps)}
+        return {
+            "pools": len(self._pools),
+            "nodes": len(self._nodes),
+            "routes": len(self._remote),
+            "vteps": len(self._vteps),
+        }

@@ -171,9 +171,7 @@ def matches(rule: CompiledRule, version: Version, sets: dict[str, ContentSet]) -
         common.append(NotIcmp(version, rule.not_icmp.type, rule.not_icmp.code))
     sources = _port_alternatives(rule.src, "saddr", version, sets)
     destinations = _port_alternatives(rule.dst, "daddr", version, sets)
-    return [
-        (*common, *source, *destination) for source, destination in itertools.product(sources, destinations)
-    ]
+    return [(*common, *source, *destination) for source, destination in itertools.product(sources, destinations)]
 
 
 def _needs_ports(rule: CompiledRule) -> bool:
@@ -192,9 +190,7 @@ def _ports_protocols(version: Version, sets: dict[str, ContentSet]) -> Part:
     return ProtocolSet(content.name)
 
 
-def _address_parts(
-    side: RuleSide, word: Side, version: Version, sets: dict[str, ContentSet]
-) -> list[Part] | None:
+def _address_parts(side: RuleSide, word: Side, version: Version, sets: dict[str, ContentSet]) -> list[Part] | None:
     """None: nothing can match."""
     parts: list[Part] = []
     if side.nets:

@@ -1,8 +1,8 @@
 """Felix's routes in the main table: what should be there, what is, and the difference (spec/felix.md 3.9).
 
-Managers `put` the routes of one class; `sync` writes what differs through a `Netlink` socket and remembers it; a listing
-now and then replaces the memory. Ownership: everything on VXLAN devices, everything on workload interfaces, and elsewhere
-only routes with our own protocol number. BIRD's routes are never touched.
+Managers `put` the routes of one class; `sync` writes what differs through a `Netlink` socket and remembers it; a
+listing now and then replaces the memory. Ownership: everything on VXLAN devices, everything on workload interfaces,
+and elsewhere only routes with our own protocol number. BIRD's routes are never touched.
 """
 
 import errno

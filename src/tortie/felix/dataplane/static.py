@@ -302,8 +302,7 @@ def _workload_to_host(version: Version, config: DataplaneConfig) -> list[Rule]:
     rules = []
     if version == 6:
         rules += [
-            Rule((Protocol(_ICMPV6), Icmp(6, kind), COUNTER, ACCEPT), "the host acts as router")
-            for kind in _ND_AND_MLD
+            Rule((Protocol(_ICMPV6), Icmp(6, kind), COUNTER, ACCEPT), "the host acts as router") for kind in _ND_AND_MLD
         ]
     rules.append(Rule((Verdict("jump", FROM_WORKLOAD),)))
     action: Part = {"drop": DROP, "return": RETURN, "accept": ACCEPT}[config.endpoint_to_host_action]

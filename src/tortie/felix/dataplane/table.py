@@ -1,8 +1,8 @@
 """The nftables tables of Felix: what should be in them, what is, and the one transaction between the two.
 
-The driver puts chains, sets and maps in by name; `plan` turns what differs into a transaction for both families at once
-(spec/felix.md 3.1), `settle` records that the kernel took it. What the kernel refuses is `isolate`d: its place is taken
-by a chain that drops, and the rest goes through.
+The driver puts chains, sets and maps in by name; `plan` turns what differs into a transaction for both families at
+once (spec/felix.md 3.1), `settle` records that the kernel took it. What the kernel refuses is `isolate`d: its place
+is taken by a chain that drops, and the rest goes through.
 """
 
 import struct
@@ -165,6 +165,17 @@ class TableState:
         """chain or set -> what is wrong with it"""
         return {**self.broken, **self.broken_sets}
 
+    def problems_by_owner(self) -> dict[str, str]:
+        """The same in the user's words: policy, profile or endpoint -> what is wrong."""
+        result: dict[str, str] = {}
+        for name, chain in self._chains.items():
+            if name in self.broken:
+                result[chain.owner or f"chain {name}"] = self.broken[name]
+            elif self.broken_sets and not chain.uses.isdisjoint(self.broken_sets):
+                lost = min(chain.uses & self.broken_sets.keys())
+                result[chain.owner or f"chain {name}"] = f"set {lost}: {self.broken_sets[lost]}"
+        return result
+
     # --- from desired to kernel ------------------------------------------------------------------------------------
 
     @property
@@ -176,7 +187,7 @@ class TableState:
         self._exists = False
 
     def effective(self, name: str) -> Chain | None:
-        """What should be written for a chain: itself, a stand-in if it is broken or missing but referred to, or None."""
+        """What should be written: the chain, a stand-in if it is broken or missing but referred to, or None."""
         chain = self._chains.get(name)
         if chain is None:
             return stand_in(name, "not there") if self._references[name] > 0 else None
@@ -240,9 +251,7 @@ class TableState:
     def retry_broken(self) -> None:
         """Gives everything that was replaced by a stand-in another chance."""
         self._dirty |= self.broken.keys()
-        self._dirty |= {
-            chain.name for chain in self._chains.values() if not chain.uses.isdisjoint(self.broken_sets)
-        }
+        self._dirty |= {chain.name for chain in self._chains.values() if not chain.uses.isdisjoint(self.broken_sets)}
         self._dirty_sets |= self.broken_sets.keys()
         self.broken, self.broken_sets = {}, {}
 

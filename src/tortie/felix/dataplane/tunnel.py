@@ -1,7 +1,7 @@
 """One VXLAN device and its peers, kept as wanted (spec/felix.md 3.8).
 
-This node's own tunnel endpoint and the others' come in from `network`; the device, its address, its forwarding table and
-its neighbour entries are written to the kernel, differences only.
+This node's own tunnel endpoint and the others' come in from `network`; the device, its address, its forwarding
+table and its neighbour entries are written to the kernel, differences only.
 """
 
 import errno

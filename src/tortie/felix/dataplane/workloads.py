@@ -4,10 +4,10 @@ Endpoint messages and interface changes come in through the driver; chains go to
 settings and neighbour entries straight to the kernel; addresses that left come out for the connection table to forget.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from tortie.felix.dataplane import static
+from tortie.felix.dataplane import names, static
 from tortie.felix.dataplane.config import DataplaneConfig
 from tortie.felix.dataplane.endpoints import workload_chains
 from tortie.felix.dataplane.interfaces import Interfaces
@@ -150,16 +150,14 @@ class Workloads:
                 for name in dirty:
                     entries.pop(name, None)
                     if name in self._active and len(name.encode()) <= 15:
-                        entries[name] = static.names.endpoint_chain("filter", kind, name)
+                        entries[name] = names.endpoint_chain("filter", kind, name)
                 table.put_map(dispatch, entries)
 
     def spoofing(self) -> tuple[tuple[str, str], ...]:
         if not self._config.workload_source_spoofing:
             return ()
         return tuple(
-            (name, cidr)
-            for name, endpoint in sorted(self._active.items())
-            for cidr in endpoint.allowed_source_prefixes
+            (name, cidr) for name, endpoint in sorted(self._active.items()) for cidr in endpoint.allowed_source_prefixes
         )
 
     def take_left(self) -> set[str]:
@@ -227,9 +225,7 @@ class Workloads:
             self._default_rp_filter = sysctl.read("ipv4/conf/default/rp_filter")
         return self._default_rp_filter
 
-    def _neighbours(
-        self, sock: Netlink, link: Link, endpoint: WorkloadEndpointUpdate | None, device: _Device
-    ) -> None:
+    def _neighbours(self, sock: Netlink, link: Link, endpoint: WorkloadEndpointUpdate | None, device: _Device) -> None:
         wanted: dict[str, str] = {}
         if endpoint is not None and endpoint.active and endpoint.mac:
             wanted = {bare(net): endpoint.mac for net in endpoint.ipv4_nets}
@@ -254,9 +250,9 @@ class Workloads:
 
     # --- status ----------------------------------------------------------------------------------------------------
 
-    def statuses(self, problems: dict[str, str]) -> dict[WorkloadEndpointKey, EndpointStatus]:
+    def statuses(self, problems: dict[str, str]) -> list[EndpointStatus]:
         """problems: chain -> reason, of both families."""
-        return {key: self._status(key, endpoint, problems) for key, endpoint in self._endpoints.items()}
+        return [self._status(key, endpoint, problems) for key, endpoint in self._endpoints.items()]
 
     def _status(
         self, key: WorkloadEndpointKey, endpoint: WorkloadEndpointUpdate, problems: dict[str, str]
@@ -276,7 +272,7 @@ class Workloads:
         if device is not None and device.error:
             return EndpointStatus(key, "error", device.error)
         for kind in ("fw", "tw"):
-            chain = static.names.endpoint_chain("filter", kind, name)
+            chain = names.endpoint_chain("filter", kind, name)
             if chain in problems:
                 return EndpointStatus(key, "error", problems[chain])
         for net in self._nets(endpoint):
@@ -306,5 +302,5 @@ class _Addresses:
     def get(self, ip: str) -> str | None:
         return self._by_ip.get(ip)
 
-    def __iter__(self) -> "Iterable[tuple[str, str]]":  # type: ignore[override]  # iterating pairs is all that is needed
+    def __iter__(self) -> Iterator[tuple[str, str]]:
         return iter(self._pairs)

@@ -1,8 +1,8 @@
 """Brings both families' tables into the kernel, and keeps what cannot be programmed from stopping the rest.
 
-The driver calls `apply` with the desired `TableState`s; one transaction carries both families. What the kernel refuses is
-found by the message it complains about, or by halving when it complains about the whole; a stand-in that drops takes its
-place, the reason is kept with the table, and the transaction is tried again.
+The driver calls `apply` with the desired `TableState`s; one transaction carries both families. What the kernel
+refuses is found by the message it complains about, or by halving when it complains about the whole; a stand-in that
+drops takes its place, the reason is kept with the table, and the transaction is tried again.
 """
 
 import errno
@@ -96,9 +96,7 @@ class TableWriter:
 
     def _bisect(self, refusal: Refusal) -> bool:
         """Finds one chain whose replacement lets more through, by trying without committing."""
-        suspects = [
-            (table, name) for table in self._tables for name in table.replaceable()
-        ]
+        suspects = [(table, name) for table in self._tables for name in table.replaceable()]
         if not suspects or not self._accepted_without(suspects):
             return False
         while len(suspects) > 1:

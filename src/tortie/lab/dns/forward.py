@@ -8,6 +8,7 @@ import asyncio
 import secrets
 import socket
 from dataclasses import dataclass
+from typing import cast
 
 from tortie.lab.dns.wire import Query
 
@@ -75,8 +76,7 @@ class _Exchange(asyncio.DatagramProtocol):
         self.answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        transport.sendto(self._message)
+        cast(asyncio.DatagramTransport, transport).sendto(self._message)
 
     def datagram_received(self, data: bytes, _address: object) -> None:
         if len(data) >= 12 and data[:2] == self._message[:2] and data[2] & 0x80 and not self.answer.done():

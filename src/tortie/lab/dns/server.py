@@ -9,7 +9,7 @@ import contextlib
 import itertools
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from tortie.kube.cache import Cache
 from tortie.kube.client import Client
@@ -116,8 +116,7 @@ class _Udp(asyncio.DatagramProtocol):
         self._tasks: set[asyncio.Task[None]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, address: Any) -> None:
         result = self._responder.answer_now(data, udp=True)

@@ -5,7 +5,9 @@ table (chains, rules' user data, sets and elements), which nobody calls on a hot
 behind each change of the ruleset.
 """
 
+import ctypes
 import errno
+import socket
 import struct
 from collections.abc import Hashable
 from dataclasses import dataclass, field
@@ -196,9 +198,10 @@ class Generations:
     def close(self) -> None:
         self._netlink.close()
 
-    def read(self) -> list[tuple[int, str]] | None:
-        """(process id, program) of each change since the last call; None if some went by unseen."""
-        changes: list[tuple[int, str]] = []
+    def read(self) -> list[int] | None:
+        """The netlink port behind each change since the last call (see `Connection.port`: process ids differ between
+        process namespaces); None if some went by unseen."""
+        changes: list[int] = []
         while True:
             try:
                 events = self._netlink.receive(flags=0x40)
@@ -208,13 +211,9 @@ class Generations:
                 if error.errno == errno.ENOBUFS:
                     return None
                 raise
-            for event in events:
-                values = attributes(event.body, 4)
-                changes.append((_U32.unpack(values[2])[0] if 2 in values else 0, _name(values.get(3, b""))))
+            changes += [event.sender for event in events]
 
 
-def _attach_filter(sock: "netlink.socket.socket", program: bytes) -> None:
-    import ctypes
-
+def _attach_filter(sock: socket.socket, program: bytes) -> None:
     buffer = ctypes.create_string_buffer(program)
     sock.setsockopt(1, 26, struct.pack("HL", len(program) // 8, ctypes.addressof(buffer)))

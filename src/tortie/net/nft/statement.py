@@ -232,7 +232,6 @@ RETURN = Verdict("return")
 COUNTER = Counter()
 
 
-
 def chain_hashes(encoded: Sequence[bytes]) -> list[str]:
     """One hash of 16 characters for each rule, which covers all rules before it."""
     state = hashlib.sha256()

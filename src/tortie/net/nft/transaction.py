@@ -209,9 +209,7 @@ class Transaction:
         body = attribute(1, table.encode() + b"\0") + attribute(2, name.encode() + b"\0")
         self._add(wire.DELSET, 0, family, body, subject)
 
-    def add_elements(
-        self, family: Family, table: str, name: str, elements: Iterable[bytes], subject: Hashable
-    ) -> None:
+    def add_elements(self, family: Family, table: str, name: str, elements: Iterable[bytes], subject: Hashable) -> None:
         self._elements(wire.NEWSETELEM, CREATE, family, table, name, elements, subject)
 
     def delete_elements(

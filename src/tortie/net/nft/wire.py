@@ -6,7 +6,10 @@ numbers are those of the kernel's uapi header linux/netfilter/nf_tables.h.
 
 import struct
 
-from tortie.net.netlink import NESTED, attribute, be32, be64, nested
+from tortie.net.netlink import NESTED, nested
+from tortie.net.netlink import attribute as attribute
+from tortie.net.netlink import be32 as be32
+from tortie.net.netlink import be64 as be64
 
 SUBSYSTEM = 10
 BATCH_BEGIN, BATCH_END = 16, 17
