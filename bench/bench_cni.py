@@ -1,7 +1,7 @@
 """CNI as kubelet feels it: the whole ADD and DEL, process start included, one at a time and many at once.
 
-Run as root: `python bench/bench_cni.py`. In: a node of its own (network namespace, API server, agent), as in the tests of
-the plugin. Out: one JSON object per line: name, value, unit, scale.
+Run as root: `python bench/bench_cni.py`. In: a node of its own (network namespace, API server, agent), as in the
+plugin's tests. Out: one JSON object per line: name, value, unit, scale.
 """
 
 import asyncio
@@ -39,9 +39,7 @@ class Pod:
         self.uid = node.pod(name)["metadata"]["uid"]
 
     def environment(self, node: Node, command: str) -> dict[str, str]:
-        return node.environment(
-            command, container=self.container, netns=self.sandbox, pod=self.name, uid=self.uid
-        )
+        return node.environment(command, container=self.container, netns=self.sandbox, pod=self.name, uid=self.uid)
 
 
 async def call(node: Node, pod: Pod, command: str, config: bytes, gate: asyncio.Semaphore) -> float:
@@ -77,8 +75,8 @@ def shape(node: Node, kind: str, config: dict[str, Any]) -> None:
         burst = [Pod(node, f"{kind}-burst-{width}-{number}") for number in range(BURST)]
         times, total = asyncio.run(run(node, burst, "ADD", text, width))
         report(f"cni_add_{kind}", times, f"{width} at once")
-        rate = {"name": f"cni_add_{kind}_rate", "value": round(BURST / total, 1), "unit": "1/s", "scale": f"{width} at once"}
-        print(json.dumps(rate), flush=True)
+        rate = {"name": f"cni_add_{kind}_rate", "value": round(BURST / total, 1), "unit": "1/s"}
+        print(json.dumps({**rate, "scale": f"{width} at once"}), flush=True)
         times, _ = asyncio.run(run(node, burst, "DEL", text, width))
         report(f"cni_del_{kind}", times, f"{width} at once")
 

@@ -1,4 +1,4 @@
-"""A node for tests: a network namespace with an API server and the CNI agent in it, and pods in namespaces of their own.
+"""A node for tests: a network namespace with an API server and the CNI agent in it, and namespaces for pods.
 
 For the tests of the CNI plugin and its benchmark. In: a directory for files. Out: calls of the real executables through
 the CNI protocol, and looks into the namespaces. Everything it starts, it ends.

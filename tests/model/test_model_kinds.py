@@ -112,9 +112,21 @@ REFUSED: list[tuple[Resource[Any], dict[str, Any], str]] = [
     (HEP, {"node": "n", "interfaceName": "eth*"}, "spec.interfaceName"),
     (HEP, {"node": "n", "expectedIPs": ["10.0.0.1/32"]}, "spec.expectedIPs[0]"),
     (HEP, {"node": "n", "expectedIPs": ["10.0.0.1", "10.0.0.1"]}, "spec.expectedIPs[1]"),
-    (HEP, {"node": "n", "interfaceName": "e", "ports": [{"name": "a", "protocol": "tcp", "port": 1}]}, "spec.ports[0].pr"),
-    (HEP, {"node": "n", "interfaceName": "e", "ports": [{"name": "a", "protocol": "TCP", "port": 0}]}, "spec.ports[0].po"),
-    (HEP, {"node": "n", "interfaceName": "e", "ports": [{"protocol": "TCP", "port": 1}]}, "spec.ports[0].name: Required"),
+    (
+        HEP,
+        {"node": "n", "interfaceName": "e", "ports": [{"name": "a", "protocol": "tcp", "port": 1}]},
+        "spec.ports[0].pr",
+    ),
+    (
+        HEP,
+        {"node": "n", "interfaceName": "e", "ports": [{"name": "a", "protocol": "TCP", "port": 0}]},
+        "spec.ports[0].po",
+    ),
+    (
+        HEP,
+        {"node": "n", "interfaceName": "e", "ports": [{"protocol": "TCP", "port": 1}]},
+        "spec.ports[0].name: Required",
+    ),
     (POOL, {}, "spec.cidr: Required"),
     (POOL, pool("10.0.0.0"), "spec.cidr"),
     (POOL, pool("10.0.0.1/16"), "spec.cidr"),
@@ -158,7 +170,11 @@ REFUSED: list[tuple[Resource[Any], dict[str, Any], str]] = [
     (BGP, {"nodeToNodeMeshEnabled": False, "nodeMeshPassword": SECRET}, "spec.nodeMeshPassword: Forbidden"),
     (BGP, {"nodeToNodeMeshEnabled": False, "nodeMeshMaxRestartTime": "1s"}, "spec.nodeMeshMaxRestartTime: Forbidden"),
     (BGP, {"prefixAdvertisements": [PREFIX]}, "spec.prefixAdvertisements[0].communities[0]"),
-    (BGP, {"communities": [{"name": "c", "value": "65536:1"}], "prefixAdvertisements": [PREFIX]}, "spec.communities[0].v"),
+    (
+        BGP,
+        {"communities": [{"name": "c", "value": "65536:1"}], "prefixAdvertisements": [PREFIX]},
+        "spec.communities[0].v",
+    ),
     (BGP, {"ignoredInterfaces": ["*"]}, "spec.ignoredInterfaces[0]"),
     (BGP, {"localWorkloadPeeringIPV4": "fe80::1"}, "spec.localWorkloadPeeringIPV4"),
     (BGP, {"bindMode": "nodeip"}, "spec.bindMode"),
@@ -186,8 +202,16 @@ REFUSED: list[tuple[Resource[Any], dict[str, Any], str]] = [
     (FILTER, rule(matchOperator="In"), "spec.importV4[0].cidr: Required"),
     (FILTER, rule(cidr="fd00::/8", matchOperator="In"), "spec.importV4[0].cidr"),
     (FILTER, rule(prefixLength={"min": 1}), "spec.importV4[0].cidr: Required"),
-    (FILTER, rule(cidr="10.0.0.0/8", matchOperator="In", prefixLength={"max": 33}), "spec.importV4[0].prefixLength.max"),
-    (FILTER, {"importV4": [{"action": "Reject", "operations": [{"setPriority": {"value": 1}}]}]}, "spec.importV4[0].op"),
+    (
+        FILTER,
+        rule(cidr="10.0.0.0/8", matchOperator="In", prefixLength={"max": 33}),
+        "spec.importV4[0].prefixLength.max",
+    ),
+    (
+        FILTER,
+        {"importV4": [{"action": "Reject", "operations": [{"setPriority": {"value": 1}}]}]},
+        "spec.importV4[0].op",
+    ),
     (FILTER, rule(operations=[{}]), "spec.importV4[0].operations[0]"),
     (FILTER, rule(operations=[]), "spec.importV4[0].operations"),
     (FILTER, rule(operations=[{"setPriority": {"value": 0}}]), "spec.importV4[0].operations[0].setPriority.value"),
@@ -210,12 +234,20 @@ REFUSED: list[tuple[Resource[Any], dict[str, Any], str]] = [
     (FELIX, {"netlinkTimeout": "1.5s"}, "spec.netlinkTimeout"),
     (FELIX, {"defaultEndpointToHostAction": "Allow"}, "spec.defaultEndpointToHostAction"),
     # Detail 33: lower-case protocols are refused.
-    (FELIX, {"failsafeInboundHostPorts": [{"protocol": "tcp", "port": 22}]}, "spec.failsafeInboundHostPorts[0].protocol"),
+    (
+        FELIX,
+        {"failsafeInboundHostPorts": [{"protocol": "tcp", "port": 22}]},
+        "spec.failsafeInboundHostPorts[0].protocol",
+    ),
     (FELIX, {"failsafeInboundHostPorts": [{"protocol": "TCP"}]}, "spec.failsafeInboundHostPorts[0].port: Required"),
     (FELIX, {"routeTableRange": {"min": 0, "max": 250}}, "spec.routeTableRange"),
     (FELIX, {"routeTableRange": {"min": 1, "max": 251}}, "spec.routeTableRange"),
     (FELIX, {"routeTableRanges": [{"min": 1, "max": 65536}]}, "spec.routeTableRanges"),
-    (FELIX, {"routeTableRange": {"min": 1, "max": 2}, "routeTableRanges": [{"min": 1, "max": 2}]}, "spec.routeTableRange"),
+    (
+        FELIX,
+        {"routeTableRange": {"min": 1, "max": 2}, "routeTableRanges": [{"min": 1, "max": 2}]},
+        "spec.routeTableRange",
+    ),
     (FELIX, {"logActionRateLimit": "10000/second"}, "spec.logActionRateLimit"),
     (FELIX, {"logPrefix": "ümlaut"}, "spec.logPrefix"),
     (FELIX, {"mtuIfacePattern": "("}, "spec.mtuIfacePattern"),
@@ -359,7 +391,11 @@ def test_the_datastore_is_ready_unless_said_otherwise(given: dict[str, Any], sto
 
 
 def test_unknown_fields_are_left_out_and_named() -> None:
-    obj = {"metadata": {"name": "default"}, "spec": {"healthPrt": 1, "healthTimeoutOverrides": [{"nam": "x"}]}, "foo": 1}
+    obj = {
+        "metadata": {"name": "default"},
+        "spec": {"healthPrt": 1, "healthTimeoutOverrides": [{"nam": "x"}]},
+        "foo": 1,
+    }
     admission = admit(FELIX, obj, None)
     assert admission.unknown_fields == ["spec.healthPrt", "spec.healthTimeoutOverrides[0].nam", "foo"]
     assert "foo" not in admission.object
@@ -372,7 +408,12 @@ def test_labels_and_annotations_follow_kubernetes() -> None:
 
 
 def test_objects_that_are_no_objects_are_refused_without_a_crash() -> None:
-    for metadata, spec in (({"name": "p"}, []), ("x", {}), ({"name": 5, "labels": []}, {}), ({"name": "p"}, {"nets": {}})):
+    for metadata, spec in (
+        ({"name": "p"}, []),
+        ("x", {}),
+        ({"name": 5, "labels": []}, {}),
+        ({"name": "p"}, {"nets": {}}),
+    ):
         assert admit(GNS, {"metadata": metadata, "spec": spec}, None).errors
     assert admit(catalog.NETWORK_POLICIES, {"metadata": {"name": "p"}, "spec": {"ingress": ["x"]}}, None).errors
     assert admit(BGP, {"metadata": {"name": "default"}, "spec": {"asNumber": {}}}, None).errors

@@ -17,7 +17,9 @@ def test_a_pods_interface_is_the_first_prefix_and_eleven_hex_digits() -> None:
 def test_a_workload_endpoints_name_doubles_the_dashes_inside_its_parts() -> None:
     assert names.workload_endpoint_name(node="node-1", pod="pod-name", endpoint="eth0") == "node--1-k8s-pod--name-eth0"
     assert names.workload_endpoint_name(node="n", orchestrator="cni", container_id="c1", endpoint="e") == "n-cni-c1-e"
-    assert names.workload_endpoint_name(node="n", orchestrator="libnetwork", endpoint="e") == "n-libnetwork-libnetwork-e"
+    assert (
+        names.workload_endpoint_name(node="n", orchestrator="libnetwork", endpoint="e") == "n-libnetwork-libnetwork-e"
+    )
     assert names.workload_endpoint_name(node="n", orchestrator="os", workload="w", endpoint="e") == "n-os-w-e"
 
 

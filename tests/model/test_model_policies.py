@@ -151,7 +151,10 @@ def test_staged_kubernetes_policies_get_policy_types(spec: Any, types: list[str]
     ("rule", "path"),
     [
         ({"from": [{"ipBlock": {"cidr": "nonsense"}}]}, "spec.ingress[0].from[0].ipBlock.cidr"),
-        ({"from": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["11.0.0.0/8"]}}]}, "spec.ingress[0].from[0].ipBlock.ex"),
+        (
+            {"from": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["11.0.0.0/8"]}}]},
+            "spec.ingress[0].from[0].ipBlock.ex",
+        ),
         ({"from": [{"ipBlock": {"cidr": "10.0.0.0/8"}, "podSelector": {}}]}, "spec.ingress[0].from[0]"),
         ({"from": [{}]}, "spec.ingress[0].from[0]"),
         ({"ports": [{"port": 0}]}, "spec.ingress[0].ports[0].port"),

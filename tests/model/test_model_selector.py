@@ -17,7 +17,7 @@ CANONICAL = [
     ("global()", "global()"),
     ("has( a )", "has(a)"),
     ("a=='b'", 'a == "b"'),
-    ("a  !=\t\"b\"", 'a != "b"'),
+    ('a  !=\t"b"', 'a != "b"'),
     ("a contains'x'", 'a contains "x"'),
     ("a startswith 'x'", 'a starts with "x"'),
     ("a starts   with 'x'", 'a starts with "x"'),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import BirdNode, eventually
+from lan import BirdNode, eventually
 from tools import ApiServer
 from tortie.model.names import hostname_hash
 

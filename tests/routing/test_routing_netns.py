@@ -19,7 +19,7 @@ from routing_worlds import (
     world,
 )
 
-from conftest import BirdNode, eventually
+from lan import BirdNode, eventually
 from tortie.model.v3 import bgp
 from tortie.routing import birdc
 from tortie.routing.status import read_routes

@@ -32,6 +32,8 @@ class Authenticator:
 
     async def __call__(self, request: web.Request) -> User:
         user = await self._identify(request)
+        if any(name.lower().startswith("impersonate-") for name in request.headers):
+            return self.context.authorizer.impersonate(user, request.headers)
         return user
 
     async def _identify(self, request: web.Request) -> User:

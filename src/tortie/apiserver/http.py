@@ -3,6 +3,7 @@
 In: aiohttp requests. Out: responses; every refusal is a Status object in the media type the client accepts.
 """
 
+import dataclasses
 import gzip
 import logging
 from collections.abc import Mapping
@@ -11,7 +12,19 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from tortie.apiserver import deletes, errors, lists, negotiate, patching, render, requests, watches, writes
+from tortie.apiserver import (
+    deletes,
+    errors,
+    lists,
+    negotiate,
+    patching,
+    render,
+    requests,
+    reviews,
+    subresources,
+    watches,
+    writes,
+)
 from tortie.apiserver.context import Call, Context, User
 from tortie.apiserver.errors import StatusError
 from tortie.apiserver.kinds import Kind
@@ -123,9 +136,11 @@ class Api:
         output = negotiate.choose(accept, shapes=_ONE, pretty=pretty, include=include)
         match info.verb:
             case "get":
-                return await self._get(call, request, output)
+                return await self.get(call, request, output)
             case "create":
                 body, duplicates = await self.body(call, request)
+                if not call.kind.stored:
+                    return await self._review(call, request, body, duplicates)
                 return self.object(call, request, await writes.create(call, body, duplicates), output, 201)
             case "update":
                 body, duplicates = await self.body(call, request)
@@ -153,6 +168,21 @@ class Api:
                 return self.answer(call, request, render.encode(tree, Output(output.media, pretty=pretty)), output)
         raise errors.method_not_allowed()
 
+    async def _review(
+        self, call: Call, request: web.Request, body: Any, duplicates: list[str]
+    ) -> web.StreamResponse:
+        """Kinds that are created and not stored."""
+        obj = writes.fit(call, body, duplicates)
+        if call.kind.kind == "Binding":
+            call.info = dataclasses.replace(call.info, name=obj["metadata"].get("name", ""))
+            pods = self.context.registry.find("", "v1", "pods")
+            assert pods is not None
+            call.kind = pods
+            await subresources.bind(call, obj)
+            status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
+            return self.tree(call, request, status, 201)
+        return self.tree(call, request, await reviews.review(call, obj), 201)
+
     async def _delete_options(self, call: Call, request: web.Request) -> tuple[Call, deletes.Options]:
         body: Any = {}
         if (await read_body(request)).strip():
@@ -161,7 +191,7 @@ class Api:
         call.dry_run = dry
         return call, options
 
-    async def _get(self, call: Call, request: web.Request, output: Output) -> web.StreamResponse:
+    async def get(self, call: Call, request: web.Request, output: Output) -> web.StreamResponse:
         kind, info = call.kind, call.info
         text = call.query.get("resourceVersion", "")
         if text and text != "0":
@@ -173,10 +203,10 @@ class Api:
             return self.answer(call, request, render.data(kind, record), output)
         return self.object(call, request, render.convert(kind, record), output)
 
-    async def body(self, call: Call, request: web.Request) -> tuple[Any, list[str]]:
-        """The decoded body of a write, and fields given twice in it."""
+    async def body(self, call: Call, request: web.Request, *, own_type: bool = False) -> tuple[Any, list[str]]:
+        """The decoded body of a write, and fields given twice in it. `own_type`: it is of the call's kind for sure."""
         checked = call.query.get("fieldValidation") in {"Strict", "Warn"}
-        type_name = "" if call.kind.custom or call.info.subresource else call.kind.schema.ref
+        type_name = call.kind.schema.ref if own_type or not call.info.subresource else ""
         return await self.decode(request, custom=call.kind.custom, type_name=type_name, checked=checked)
 
     async def decode(
@@ -192,6 +222,11 @@ class Api:
             return protobuf.decode(raw, type_name), []
         except protobuf.ProtobufError as error:
             raise errors.bad_request(f"the body of the request could not be decoded: {error}") from None
+
+    def tree(self, call: Call, request: web.Request, tree: Object, code: int = 200) -> web.Response:
+        """Answers with a tree that is not an object of the call's kind."""
+        output = negotiate.choose(request.headers.get("Accept", ""), shapes=_ONE, pretty=_pretty(request))
+        return self.answer(call, request, render.encode(tree, Output(output.media, pretty=output.pretty)), output, code)
 
     def object(
         self, call: Call, request: web.Request, tree: Object, output: Output, code: int = 200

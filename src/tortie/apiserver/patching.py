@@ -27,6 +27,14 @@ def accepted(call: Call) -> tuple[str, ...]:
     return (JSON_PATCH, MERGE_PATCH, STRATEGIC, APPLY)
 
 
+async def read(call: Call, request: web.Request) -> tuple[str, Any]:
+    """The patch's type and its decoded body."""
+    from tortie.apiserver.http import read_body  # noqa: PLC0415 - http imports this module
+
+    kind = negotiate.check_body_type(request.headers.get("Content-Type", ""), accepted(call))
+    return kind, negotiate.decode(await read_body(request))[0]
+
+
 async def patch(call: Call, request: web.Request, *, subresource: str = "") -> tuple[Object, bool]:
     """Applies the patch of the request. Raises StatusError."""
     from tortie.apiserver.http import read_body  # noqa: PLC0415 - http imports this module

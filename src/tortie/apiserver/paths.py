@@ -3,6 +3,7 @@
 In: non-resource requests. Out: their documents. Unknown paths get the plain 404 that clients know.
 """
 
+import gzip
 import platform
 import sys
 from collections.abc import Callable
@@ -14,8 +15,10 @@ from aiohttp import web
 import tortie
 from tortie.apiserver import discovery, negotiate
 from tortie.apiserver.context import Context, User
+from tortie.apiserver.openapi.documents import Documents
 from tortie.apiserver.requests import RequestInfo
 
+_GNOSTIC = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
 MINOR = "37"
 OPEN_PATHS = frozenset({"/healthz", "/livez", "/readyz", "/version"})
 
@@ -42,7 +45,14 @@ class Paths:
     def __init__(self, context: Context) -> None:
         self.context = context
         self.discovery = discovery.Discovery(context.registry)
-        self.extra: dict[str, Callable[[web.Request], web.StreamResponse]] = {}
+        self.documents = Documents(context.registry, f"v1.{MINOR}.0")
+        self.extra: dict[str, Callable[[web.Request], web.StreamResponse]] = {
+            "/.well-known/openid-configuration": lambda _: _json(context.tokens.openid_configuration()),
+            "/openid/v1/jwks": lambda _: _json(context.tokens.key_set()),
+            "/openapi/v2": self._openapi_v2,
+            "/openapi/v3": lambda _: _json(self.documents.v3_index()),
+            "/openapi/v3/*": self._openapi_v3,
+        }
 
     async def serve(self, request: web.Request, user: User) -> web.StreamResponse:
         path = request.path.rstrip("/") or "/"
@@ -117,6 +127,34 @@ class Paths:
 
         return web.Response(body=render.encode(tree, output), content_type=output.media)
 
+    def _openapi_v2(self, request: web.Request) -> web.Response:
+        for media in negotiate.parse_accept(request.headers.get("Accept", "") or "*/*"):
+            kind = media.type
+            if kind in {_GNOSTIC, _GNOSTIC.replace("@", ".")}:
+                body, etag = self.documents.v2_protobuf()
+                return _document(request, body, etag, "application/octet-stream")
+            if kind in {negotiate.JSON, "*/*", "application/*"}:
+                body, etag = self.documents.v2_json()
+                return _document(request, body, etag, negotiate.JSON)
+        return web.Response(status=406)
+
+    def _openapi_v3(self, request: web.Request) -> web.Response:
+        parts = request.path.removeprefix("/openapi/v3/").strip("/").split("/")
+        group, version = ("", parts[1]) if len(parts) == 2 and parts[0] == "api" else ("", "")
+        if len(parts) == 3 and parts[0] == "apis":
+            group, version = parts[1], parts[2]
+        found = self.documents.v3(group, version) if version else None
+        if found is None:
+            return _not_found()
+        body, etag = found
+        wanted = request.query.get("hash")
+        if wanted and wanted != etag:
+            return web.Response(status=301, headers={"Location": f"{request.path}?hash={etag}"})
+        response = _document(request, body, etag, negotiate.JSON)
+        if wanted:
+            response.headers["Cache-Control"] = "public, immutable"
+        return response
+
     def _aggregated(self, request: web.Request, *, legacy: bool) -> web.Response | None:
         for media in negotiate.parse_accept(request.headers.get("Accept", "")):
             if media.type != negotiate.JSON:
@@ -139,6 +177,16 @@ class Paths:
                 return web.Response(status=304, headers=headers)
             return web.Response(body=body, headers=headers)
         return None
+
+
+def _document(request: web.Request, compressed: bytes, etag: str, content_type: str) -> web.Response:
+    headers = {"ETag": f'"{etag}"', "Vary": "Accept", "Content-Type": content_type}
+    if request.headers.get("If-None-Match", "").strip('"') == etag:
+        return web.Response(status=304, headers=headers)
+    if "gzip" in request.headers.get("Accept-Encoding", ""):
+        headers["Content-Encoding"] = "gzip"
+        return web.Response(body=compressed, headers=headers)
+    return web.Response(body=gzip.decompress(compressed), headers=headers)
 
 
 def _json(tree: Any) -> web.Response:

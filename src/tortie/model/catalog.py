@@ -107,7 +107,7 @@ FELIX_CONFIGURATIONS = _calico(
 CLUSTER_INFORMATIONS = _calico(
     "ClusterInformation", "clusterinformations", v3.ClusterInformation, "clusterinfo", "clusterinfos"
 )
-CALICO_NODE_STATUSES = _calico("CalicoNodeStatus", "caliconodestatuses", v3.CalicoNodeStatus, "caliconodestatus")
+CALICO_NODE_STATUSES = _calico("CalicoNodeStatus", "caliconodestatuses", v3.CalicoNodeStatus)
 KUBE_CONTROLLERS_CONFIGURATIONS = _calico(
     "KubeControllersConfiguration",
     "kubecontrollersconfigurations",

@@ -96,6 +96,16 @@ def service_account_profile(namespace: str, service_account: str) -> str:
     return f"ksa.{namespace or 'default'}.{service_account}"
 
 
+def vtep_mac(name: str) -> str:
+    """The MAC of a VXLAN tunnel endpoint: a hash of its name, locally administered and unicast (spec/felix.md 3.8).
+
+    name: the node's name, with `-v6` behind it for the IPv6 tunnel.
+    """
+    octets = bytearray(hashlib.sha1(name.encode(), usedforsecurity=False).digest()[:6])
+    octets[0] = octets[0] & 0b1111_1100 | 0b0000_0010
+    return ":".join(f"{octet:02x}" for octet in octets)
+
+
 def reversed_uid(uid: str) -> str:
     """The UID of an object that is derived from another: the bits of each byte reversed, bytes 6 and 8 (version and
     variant) unchanged. Its own inverse. Raises ValueError if uid is not a UUID."""

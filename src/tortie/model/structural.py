@@ -117,7 +117,7 @@ def _map(schema: Schema | None, value: dict[str, Any], path: str, check: Check) 
 
 
 def _array(schema: Schema, value: Any, path: str, check: Check) -> Any:
-    if not isinstance(value, list):
+    if not isinstance(value, list | tuple):
         check.errors.append(_wrong_type(path, value, "array"))
         return value
     limit, least = schema.get("maxItems"), schema.get("minItems", 0)

@@ -84,7 +84,7 @@ def detect(method: str, family: int, host: Host) -> HostAddress | None:
 
 
 def decide(*, wanted: str, method: str, family: int, present: str, host: Host) -> Decision:
-    """The node's address of a family. wanted: the value of IP or IP6. present: the address the node has now, with length.
+    """The node's address of a family. wanted: the value of IP or IP6. present: the one it has now, with length.
 
     Raises Fatal for a value that is no address of the family.
     """

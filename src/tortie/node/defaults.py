@@ -1,7 +1,7 @@
 """Objects that every cluster has, created by whichever node starts first.
 
-For start-up. In: a client. Out: the objects exist; those that existed are left as they are, except that ClusterInformation
-learns the version and type of what runs now (spec/cni-ipam-node.md 3.5).
+For start-up. In: a client. Out: the objects exist; those that existed are left as they are, except that
+ClusterInformation learns the version and type of what runs now (spec/cni-ipam-node.md 3.5).
 """
 
 import asyncio

@@ -5,6 +5,7 @@ In: the kernel of the network namespace that the process is in. Out: a `Host` fo
 
 import socket
 from ipaddress import ip_interface
+from pathlib import Path
 
 from tortie.model.k8s import Node
 from tortie.net import link
@@ -27,6 +28,11 @@ def interfaces() -> tuple[Interface, ...]:
         for address in link.addresses(kernel):
             found.setdefault(address.index, []).append(ip_interface(f"{address.ip}/{address.length}"))
         return tuple(Interface(one.index, one.name, tuple(found.get(one.index, ()))) for one in link.links(kernel))
+
+
+def kernel_has_ipv6() -> bool:
+    """Whether the kernel was built and booted with IPv6."""
+    return Path("/proc/net/if_inet6").exists()
 
 
 def source_towards(destination: str, family: int) -> str:

@@ -1,7 +1,7 @@
 """What the environment asks of calico-node, checked before anything is done.
 
-For start-up, supervision and monitoring. In: the environment as operators set it for calico-node. Out: `Settings`, or one
-`Fatal` that names every wrong variable (spec/cni-ipam-node.md 3.1, 3.2, 3.4, 3.11).
+For start-up, supervision and monitoring. In: the environment as operators set it for calico-node. Out: `Settings`, or
+one `Fatal` that names every wrong variable (spec/cni-ipam-node.md 3.1, 3.2, 3.4, 3.11).
 """
 
 import os

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tortie.apiserver.builtin import columns, columns_more, namespaces, plain, pods, policies, services, workloads
+from tortie.apiserver.builtin import columns, columns_more, namespaces, plain, pods, policies, roles, services, workloads
 from tortie.apiserver.kinds import Hooks, Table
 from tortie.apiserver.objects import get
 
@@ -79,10 +79,10 @@ _ALL: dict[tuple[str, str], Behaviour] = {
     (_NETWORKING, "Ingress"): Behaviour(table=columns_more.INGRESSES),
     (_NETWORKING, "IngressClass"): Behaviour(table=columns_more.INGRESS_CLASSES),
     ("policy", "PodDisruptionBudget"): Behaviour(plain.BUDGET, columns_more.BUDGETS),
-    (_RBAC, "ClusterRole"): Behaviour(plain.ROLE, columns_more.ROLES),
-    (_RBAC, "ClusterRoleBinding"): Behaviour(plain.BINDING, columns_more.BINDINGS),
-    (_RBAC, "Role"): Behaviour(plain.ROLE, columns_more.ROLES),
-    (_RBAC, "RoleBinding"): Behaviour(plain.BINDING, columns_more.BINDINGS),
+    (_RBAC, "ClusterRole"): Behaviour(roles.CLUSTER_ROLE, columns_more.ROLES),
+    (_RBAC, "ClusterRoleBinding"): Behaviour(roles.BINDING, columns_more.BINDINGS),
+    (_RBAC, "Role"): Behaviour(roles.ROLE, columns_more.ROLES),
+    (_RBAC, "RoleBinding"): Behaviour(roles.BINDING, columns_more.BINDINGS),
     ("storage.k8s.io", "StorageClass"): Behaviour(plain.STORAGE_CLASS, columns_more.STORAGE_CLASSES),
     (_ADMISSION, "MutatingWebhookConfiguration"): Behaviour(table=columns_more.WEBHOOKS),
     (_ADMISSION, "ValidatingWebhookConfiguration"): Behaviour(table=columns_more.WEBHOOKS),

@@ -34,6 +34,14 @@ _SIMPLE = {
 
 # Type name to {protobuf number: (field, whether a zero value counts as given)}; filled by `types`.
 _NUMBERS: dict[str, dict[str, tuple[str, bool]]] = {}
+# Type name to the file that defines it, which is the name of its API package.
+_PACKAGES: dict[str, str] = {}
+
+
+def package(type_name: str) -> str:
+    """The API package of a type: core, apps, meta, …"""
+    types()
+    return _PACKAGES[type_name]
 
 
 def numbers(type_name: str) -> dict[str, tuple[str, bool]]:
@@ -89,6 +97,7 @@ def types() -> dict[str, Node]:
             if not line.startswith(" "):
                 node = Node(type=n.OBJECT, ref=words[1], atomic="atomic" in words[2:])
                 found[words[1]] = node
+                _PACKAGES[words[1]] = file.name.removesuffix(".txt")
                 blocks.append((node, []))
             else:
                 blocks[-1][1].append(words)

@@ -5,8 +5,6 @@ In: nodes, IP pools, services, the BGP configuration. Out: their messages, nearl
 them: VXLAN tunnel endpoints and which encapsulations are in use.
 """
 
-from hashlib import sha1
-
 from tortie.felix.calc.channel import Channel
 from tortie.felix.messages import (
     Encapsulation,
@@ -17,6 +15,7 @@ from tortie.felix.messages import (
     VTEPUpdate,
 )
 from tortie.model.dataplane import BGPConfig, BGPConfigKey, IPPool, IPPoolKey, Node, NodeKey, Service, ServiceKey
+from tortie.model.names import vtep_mac
 
 
 class Hosts:
@@ -82,13 +81,6 @@ class Hosts:
                 ipip=any(pool.ipip_mode != "Never" for pool in pools),
             ),
         )
-
-
-def vtep_mac(name: str) -> str:
-    """The MAC of a tunnel endpoint: a hash of its name, locally administered and unicast (felix.md 3.8)."""
-    octets = bytearray(sha1(name.encode(), usedforsecurity=False).digest()[:6])
-    octets[0] = octets[0] & 0b1111_1100 | 0b0000_0010
-    return ":".join(f"{octet:02x}" for octet in octets)
 
 
 def _vtep(name: str, node: Node) -> VTEPUpdate | None:

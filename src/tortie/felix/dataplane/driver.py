@@ -48,6 +48,7 @@ from tortie.net.monitor import AddressEvent, LinkEvent
 from tortie.service.log import get_logger
 
 _BATCH = 1000
+_LARGE = 200  # messages whose work is left to a thread, so that the event loop goes on breathing
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 10.0
 _REBUILD_AFTER = 5
 _GIVE_UP_AFTER = 10
@@ -130,24 +131,39 @@ class Dataplane:
 
     async def run(self) -> None:
         """Runs in the network namespace of the calling thread until cancelled; leaves the kernel as it is then."""
-        kernel = Kernel(self.config)
+        kernel = self.open()
         loop = asyncio.get_running_loop()
-        self._kernel = kernel
-        self._writer = TableWriter(kernel.nft, self._tables)
         watched = kernel.descriptors()
         try:
             for descriptor in watched:
                 loop.add_reader(descriptor, self._wake.set)
-            self._refreshes.start(time.monotonic())
-            if self.config.prepare_host:
-                kernel.prepare_host()
-            self._list_interfaces()
             while True:
                 await self._turn()
         finally:
             for descriptor in watched:
                 loop.remove_reader(descriptor)
             kernel.close()
+
+    def open(self) -> Kernel:
+        """Opens the kernel's doors in the calling thread's namespace; the caller closes them. Part of `run`."""
+        kernel = Kernel(self.config)
+        self._kernel = kernel
+        self._writer = TableWriter(kernel.nft, self._tables)
+        self._refreshes.start(time.monotonic())
+        if self.config.prepare_host:
+            kernel.prepare_host()
+        self._list_interfaces()
+        return kernel
+
+    def work(self) -> bool:
+        """One turn of the loop without waiting: hears, drains, applies. True if everything queued is in force."""
+        now = time.monotonic()
+        self._hear(now)
+        self._refresh(now)
+        complete = self._drain()
+        if self._in_sync and self._interfaces.listed and now >= self._next_try:
+            self._apply(now)
+        return complete and not self._failures
 
     # --- the loop --------------------------------------------------------------------------------------------------
 
@@ -158,18 +174,13 @@ class Dataplane:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), timeout)
         self._wake.clear()
-        now = time.monotonic()
-        self._hear(now)
-        self._refresh(now)
         revision = self.revision
-        complete = self._drain()
-        if self._in_sync and self._interfaces.listed and now >= self._next_try:
-            if self.ready and self._refreshes.small:
-                self._apply(now)
-            else:
-                await asyncio.to_thread(self._apply, now)
-            if complete and not self._failures:
-                await self._announce(revision)
+        if self.ready and len(self._queue) < _LARGE:
+            settled = self.work()
+        else:
+            settled = await asyncio.to_thread(self.work)
+        if settled and self._in_sync:
+            await self._announce(revision)
         await asyncio.sleep(0)
 
     def _next_time(self, now: float) -> float:

@@ -14,7 +14,6 @@ from tortie.felix.dataplane.writer import TableWriter
 _SOON = 1.0
 _SHARE = 50
 _SETS_A_ROUND = 20
-_SMALL_APPLY = 0.02
 
 
 class Refreshes:
@@ -28,8 +27,6 @@ class Refreshes:
         self._next: dict[str, float] = {}
         self._verify_seconds = 0.0
         self._cursor = 0
-        self.small = True
-        """Whether applying is quick enough to be done between two breaths of the event loop."""
 
     def start(self, now: float) -> None:
         for name, interval in self._intervals.items():
@@ -61,7 +58,6 @@ class Refreshes:
 
     def verified(self, seconds: float) -> None:
         self._verify_seconds = seconds
-        self.small = seconds < _SMALL_APPLY * 10
 
     def check_sets(self, tables: list[TableState], writer: TableWriter) -> str:
         """Looks at some sets, going round from call to call; the name of one that differs, or ""."""

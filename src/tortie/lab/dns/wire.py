@@ -92,8 +92,7 @@ def with_alias(alias: bytes, target: bytes, query: Query, *, udp: bool) -> bytes
 def question(number: int, name: str, type_number: int) -> bytes:
     """A recursive question of our own."""
     header = DNSHeader(id=number, bitmap=0x0100)
-    packed: bytes = DNSRecord(header, q=DNSQuestion(name, type_number)).pack()
-    return packed
+    return bytes(DNSRecord(header, q=DNSQuestion(name, type_number)).pack())
 
 
 def fit(data: bytes, query: Query, *, udp: bool) -> bytes:
@@ -109,7 +108,7 @@ def _head(query: Query, code: int, *, authoritative: bool, recursive: bool) -> D
 def _finish(query: Query, message: DNSRecord, *, udp: bool) -> bytes:
     if query.edns and not any(rr.rtype == QTYPE.OPT for rr in message.ar):
         message.add_ar(EDNS0(udp_len=UDP_LIMIT))
-    packed: bytes = message.pack()
+    packed = bytes(message.pack())
     return packed if not udp or len(packed) <= query.size else _cut(packed)
 
 

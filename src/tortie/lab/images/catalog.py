@@ -120,7 +120,11 @@ def repository(reference: str) -> str:
     text = text.split("@", 1)[0]
     head, _, tail = text.rpartition("/")
     tail, _, tag = tail.partition(":")
-    if not tail or tail != tail.lower() or (tag and not tag.replace("-", "").replace("_", "").replace(".", "").isalnum()):
+    if (
+        not tail
+        or tail != tail.lower()
+        or (tag and not tag.replace("-", "").replace("_", "").replace(".", "").isalnum())
+    ):
         raise InvalidReferenceError(f"couldn't parse image name {reference!r}: invalid reference format")
     parts = [*head.split("/"), tail] if head else [tail]
     # A first part with a dot, a port or the name localhost is a registry's host.

@@ -81,7 +81,9 @@ www-data:x:33:
 nginx:x:101:
 nogroup:x:65534:
 """
-_NSSWITCH = "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\nprotocols: files\nservices: files\n"
+_NSSWITCH = (
+    "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\nprotocols: files\nservices: files\n"
+)
 _INDEX = """<!DOCTYPE html>
 <html>
 <head><title>Welcome to nginx!</title></head>
@@ -125,7 +127,11 @@ def build(directory: Path) -> Layers:
             if target in _YIELDING and Path("/usr", target).exists():
                 continue
             _write(usr / target, text.encode(), 0o755)
-    _write(usr / "libexec/tortie/pause", b"#!/bin/sh\ntrap 'exit 0' TERM INT\nwhile :; do sleep 2147483647 & wait; done\n", 0o755)
+    _write(
+        usr / "libexec/tortie/pause",
+        b"#!/bin/sh\ntrap 'exit 0' TERM INT\nwhile :; do sleep 2147483647 & wait; done\n",
+        0o755,
+    )
     _write(usr / "share/nginx/html/index.html", _INDEX.encode(), 0o644)
     if not Path("/usr/bin/python").exists() and not (usr / "bin/python").is_symlink():
         (usr / "bin").mkdir(exist_ok=True)

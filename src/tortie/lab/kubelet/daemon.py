@@ -4,7 +4,7 @@ In: flags from `command`. Out: a registered node, running pods, the HTTPS server
 running, as a kubelet does.
 """
 
-import asyncio
+import os
 from pathlib import Path
 
 from tortie.kube import config as kube_config
@@ -40,9 +40,7 @@ async def run(service: Service, config: Config, *, kubeconfig: Path, listen: ser
             sources=sources,
             layers=layers,
         )
-        facts = PodFacts(
-            host_ips=tuple(config.node_ips), node_cpu=_cpus(), node_memory=node.memory_bytes()
-        )
+        facts = PodFacts(host_ips=tuple(config.node_ips), node_cpu=os.cpu_count() or 1, node_memory=node.memory_bytes())
         manager = Manager(services, facts)
         managers.append(manager)
         status = node.NodeStatus(config, client, port=listen.port, ready=lambda: manager.synced)
@@ -51,16 +49,8 @@ async def run(service: Service, config: Config, *, kubeconfig: Path, listen: ser
         service.spawn(status.run(), "node status")
         service.spawn(manager.run(), "pods")
         service.spawn(server.serve(manager, runtime, listen), "server")
-        await service.stopping.wait()
-        await manager.stop()
-        runtime.close()
-
-
-def _cpus() -> int:
-    import os
-
-    return os.cpu_count() or 1
-
-
-async def _never() -> None:
-    await asyncio.Event().wait()
+        service.on_stop(manager.stop)
+        try:
+            await service.stopping.wait()
+        finally:
+            runtime.close()

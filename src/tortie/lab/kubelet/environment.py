@@ -100,7 +100,9 @@ def field(pod: Pod, path: str, facts: PodFacts) -> str:
             return "\n".join(f'{key}="{_escape(value)}"' for key, value in sorted(values.items()))
         if path.startswith(f"{prefix}['") and path.endswith("']"):
             return values.get(path[len(prefix) + 2 : -2], "")
-    raise MissingReference(f"fieldPath {path!r} is not one of {', '.join(simple)}, metadata.labels, metadata.annotations")
+    raise MissingReference(
+        f"fieldPath {path!r} is not one of {', '.join(simple)}, metadata.labels, metadata.annotations"
+    )
 
 
 def _escape(text: str) -> str:
@@ -148,7 +150,14 @@ def service_variables(services: list[Service]) -> dict[str, str]:
 
 
 def build(
-    pod: Pod, container: Container, image: Image, *, hostname: str, services: list[Service], refs: References, facts: PodFacts
+    pod: Pod,
+    container: Container,
+    image: Image,
+    *,
+    hostname: str,
+    services: list[Service],
+    refs: References,
+    facts: PodFacts,
 ) -> dict[str, str]:
     """The whole environment. Raises MissingReference."""
     values = {"PATH": PATH, "HOSTNAME": hostname, "HOME": "/root"}

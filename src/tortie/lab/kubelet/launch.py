@@ -127,6 +127,19 @@ async def launch(
             capabilities=rootfs.capabilities_of(spec.security_context, trusted=trusted(pod)),
             read_only_root=bool(spec.security_context and spec.security_context.read_only_root_filesystem),
         )
+        record = Record(
+            id=identity,
+            name=spec.name,
+            attempt=attempt,
+            image=spec.image,
+            image_id=image.id,
+            started_at=timestamp(),
+            socket=str(control),
+            init_pid=0,
+            isolation=isolation,
+        )
+        # On record before it runs: a kubelet that dies in between must not leave a container that nobody knows.
+        save(directory, record)
         created()
         process = await services.runtime.start(
             where,
@@ -140,23 +153,14 @@ async def launch(
                 stdin_once=spec.stdin_once,
             ),
         )
-    except BaseException:
-        rootfs.unmount_overlays(where)
+    except Exception:
+        (where / "container.json").unlink(missing_ok=True)
         raise
-    record = Record(
-        id=identity,
-        name=spec.name,
-        attempt=attempt,
-        image=spec.image,
-        image_id=image.id,
-        started_at=timestamp(),
-        socket=str(control),
-        init_pid=process.init_pid,
-        isolation=isolation,
-    )
+    finally:
+        # A running container keeps its own view of its files; the node's handle on it is not needed any more.
+        rootfs.unmount_overlays(where)
+    record = msgspec.structs.replace(record, init_pid=process.init_pid, started_at=timestamp())
     save(directory, record)
-    # The container keeps its own view of its files; the node's handle on it is not needed once it runs.
-    rootfs.unmount_overlays(where)
     return record, process
 
 
@@ -224,5 +228,7 @@ def missing_program(directory: Path, attempt: int) -> str:
     if not text.startswith("bwrap: execvp "):
         return ""
     program, _, reason = text.removeprefix("bwrap: execvp ").partition(": ")
-    where = "executable file not found in $PATH" if "/" not in program and reason.startswith("No such") else reason.lower()
+    where = (
+        "executable file not found in $PATH" if "/" not in program and reason.startswith("No such") else reason.lower()
+    )
     return f'failed to start container "{directory.name}": exec: "{program}": {where}'

@@ -49,7 +49,9 @@ class Manager:
 
     def find(self, namespace: str, name: str) -> Worker | None:
         """A pod by name; of two with the same name the one that is not ending."""
-        found = [w for w in self._workers.values() if w.pod.metadata.namespace == namespace and w.pod.metadata.name == name]
+        found = [
+            w for w in self._workers.values() if w.pod.metadata.namespace == namespace and w.pod.metadata.name == name
+        ]
         return min(found, key=lambda worker: worker.pod.metadata.deletion_timestamp is not None, default=None)
 
     def statistics(self) -> dict[str, int]:
@@ -126,9 +128,7 @@ class Manager:
                 await process.exited()
         if state is not None:
             try:
-                await sandbox.destroy(
-                    state, runner=self._services.runner, conf_dir=self._services.config.cni_conf_dir
-                )
+                await sandbox.destroy(state, runner=self._services.runner, conf_dir=self._services.config.cni_conf_dir)
             except SandboxError as error:
                 _log.warning("orphan's sandbox stays until the next start", sandbox=state.id, error=str(error))
                 return

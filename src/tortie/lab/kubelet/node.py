@@ -186,9 +186,13 @@ class NodeStatus:
         await self._client.patch(_NODES, self._config.node, {"status": change}, subresource="status")
 
     def _conditions(self, problem: str) -> list[tuple[str, str, str, str]]:
-        ready = ("Ready", "False", "KubeletNotReady", problem) if problem else (
-            *("Ready", "True", "KubeletReady"),
-            "kubelet is posting ready status",
+        ready = (
+            ("Ready", "False", "KubeletNotReady", problem)
+            if problem
+            else (
+                *("Ready", "True", "KubeletReady"),
+                "kubelet is posting ready status",
+            )
         )
         return [
             ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),

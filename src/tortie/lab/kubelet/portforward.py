@@ -7,6 +7,7 @@ error stream, the others go on.
 
 import asyncio
 import contextlib
+import os
 import socket
 import struct
 from pathlib import Path
@@ -21,7 +22,7 @@ _READ = 65536
 
 async def connect(netns: Path | None, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A connection to a port on the loopback of a pod. Raises OSError naming it."""
-    failure: OSError = OSError(f"no loopback address to reach port {port}")
+    reasons = []
     for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
         made = linux.socket_in_namespace(netns, family, socket.SOCK_STREAM)
         try:
@@ -30,10 +31,9 @@ async def connect(netns: Path | None, port: int) -> tuple[asyncio.StreamReader, 
             return await asyncio.open_connection(sock=made)
         except OSError as error:
             made.close()
-            failure = error
+            reasons.append(f"{address}: {os.strerror(error.errno or 0).lower()}")
     where = f"network namespace {netns.name}" if netns is not None else "the node's network namespace"
-    text = failure.strerror or str(failure)
-    raise OSError(f"failed to connect to localhost:{port} inside {where}: {text.lower()}")
+    raise OSError(f"failed to connect to localhost:{port} inside {where}: {', '.join(reasons)}")
 
 
 class _Forward:
@@ -123,6 +123,8 @@ class SpdyForwarder:
             self._forwards.pop(key, None)
             for stream in (forward.data, forward.error):
                 self._by_stream.pop(stream, None)
+            while not forward.input.empty():  # the reader of the tunnel may wait for room
+                forward.input.get_nowait()
         with contextlib.suppress(ConnectionError):
             await self._tunnel.write(
                 self._connection.data(forward.error, message, fin=True)

@@ -95,9 +95,7 @@ def port_mappings(pod: Pod) -> list[dict[str, Any]]:
     ]
 
 
-async def create(
-    pod: Pod, directory: Path, *, runner: cni.Runner, conf_dir: Path, start_time: str
-) -> SandboxState:
+async def create(pod: Pod, directory: Path, *, runner: cni.Runner, conf_dir: Path, start_time: str) -> SandboxState:
     """Makes the namespace and attaches it. Raises SandboxError; what was made so far is recorded and taken away by
     `destroy`."""
     state = SandboxState(

@@ -121,9 +121,7 @@ class Sources:
     async def _followed(self, resource: Resource[T], namespace: str, name: str) -> T | None:
         key = (resource.plural, namespace)
         if key not in self._caches:
-            cache = Cache(
-                self._client, resource, namespace=namespace, on_event=lambda *_: self._on_change(namespace)
-            )
+            cache = Cache(self._client, resource, namespace=namespace, on_event=lambda *_: self._on_change(namespace))
             self._caches[key] = (cache, asyncio.get_running_loop().create_task(cache.run()))
         cache = self._caches[key][0]
         async with asyncio.timeout(20):

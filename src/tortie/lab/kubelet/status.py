@@ -103,7 +103,9 @@ def _conditions(
     incomplete = [
         s.name
         for s in init
-        if not (s.started if s.name in sidecars else s.state.terminated is not None and s.state.terminated.exit_code == 0)
+        if not (
+            s.started if s.name in sidecars else s.state.terminated is not None and s.state.terminated.exit_code == 0
+        )
     ]
     initialized = PodCondition(type="Initialized", status="True")
     if current == "Succeeded":

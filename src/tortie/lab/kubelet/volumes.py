@@ -120,9 +120,7 @@ def write_files(directory: Path, files: dict[str, File]) -> bool:
 def _same(directory: Path, link: Path, files: dict[str, File]) -> bool:
     if not link.is_symlink():
         return False
-    current = {
-        str(path.relative_to(link.resolve())): path for path in link.resolve().rglob("*") if path.is_file()
-    }
+    current = {str(path.relative_to(link.resolve())): path for path in link.resolve().rglob("*") if path.is_file()}
     if current.keys() != files.keys():
         return False
     return all(

@@ -321,9 +321,7 @@ class Worker:
         grace = self.pod.metadata.deletion_grace_period_seconds
         if self._gone and self.pod.metadata.deletion_timestamp is None:
             grace = 1
-        stopping = asyncio.get_running_loop().create_task(
-            self._stop_all(30 if grace is None else grace)
-        )
+        stopping = asyncio.get_running_loop().create_task(self._stop_all(30 if grace is None else grace))
         while not stopping.done():  # a later, shorter grace period hastens it
             waker = asyncio.get_running_loop().create_task(self._wake.wait())
             await asyncio.wait({stopping, waker}, return_when=asyncio.FIRST_COMPLETED)

@@ -10,6 +10,7 @@ import struct
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, Protocol
 
 from tortie.net.nft import wire
@@ -223,7 +224,13 @@ class Rule:
 
     def encode(self) -> bytes:
         """The list of expressions. Raises ValueError or struct.error for values that no packet can have."""
-        return b"".join([part.encode() for part in self.parts])
+        return b"".join(map(_encoded, self.parts))
+
+
+@lru_cache(maxsize=1 << 16)
+def _encoded(part: Part) -> bytes:
+    """Most parts of a large ruleset are equal to others; encoding one takes longer than finding it."""
+    return part.encode()
 
 
 ACCEPT = Verdict("accept")

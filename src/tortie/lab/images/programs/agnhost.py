@@ -127,7 +127,9 @@ def _netexec_page(request: Request) -> Response:
     if path == "/dial":
         return _dial(query)
     if path == "/shell":
-        done = subprocess.run(["/bin/sh", "-c", query.get("shellCommand", query.get("cmd", ""))], capture_output=True, check=False)
+        done = subprocess.run(
+            ["/bin/sh", "-c", query.get("shellCommand", query.get("cmd", ""))], capture_output=True, check=False
+        )
         body = f'{{"output":{_quote((done.stdout + done.stderr).decode(errors="replace"))}'
         return Response(body + (f',"error":"exit status {done.returncode}"' if done.returncode else "") + "}")
     if path == "/exit":
@@ -182,9 +184,7 @@ def _connect(arguments: list[str]) -> None:
 
 
 def _serve_hostname(arguments: list[str]) -> None:
-    flags, _ = _flags(
-        arguments, {"port": "9376", "tcp": "false", "udp": "false", "http": "true", "close": "false"}
-    )
+    flags, _ = _flags(arguments, {"port": "9376", "tcp": "false", "udp": "false", "http": "true", "close": "false"})
     port = int(flags["port"])
 
     def name(connection: socket.socket, _peer: tuple[str, int]) -> None:
@@ -214,7 +214,9 @@ def _pause(_arguments: list[str]) -> None:
 
 def _porter(_arguments: list[str]) -> None:
     """Serves the text of each SERVE_PORT_<n> variable on port n."""
-    found = [(int(name.rpartition("_")[2]), text) for name, text in os.environ.items() if name.startswith("SERVE_PORT_")]
+    found = [
+        (int(name.rpartition("_")[2]), text) for name, text in os.environ.items() if name.startswith("SERVE_PORT_")
+    ]
     for port, text in found:
         http_server.serve_in_background(port, lambda _request, text=text: Response(text), name="agnhost")
     threading.Event().wait()

@@ -16,7 +16,15 @@ _SHORT = {
     **{"s": "silent", "S": "show-error", "f": "fail", "v": "verbose", "i": "include", "I": "head", "o": "output"},
     **{"O": "remote-name", "w": "write-out", "X": "request", "d": "data", "H": "header", "k": "insecure"},
     **{"L": "location", "m": "max-time", "u": "user", "A": "user-agent", "4": "ipv4", "6": "ipv6", "G": "get"},
-    **{"e": "referer", "b": "cookie", "x": "proxy", "V": "version", "N": "no-buffer", "#": "progress-bar", "g": "globoff"},
+    **{
+        "e": "referer",
+        "b": "cookie",
+        "x": "proxy",
+        "V": "version",
+        "N": "no-buffer",
+        "#": "progress-bar",
+        "g": "globoff",
+    },
     **{"E": "cert", "T": "upload-file"},
 }
 _SWITCHES = {
@@ -86,7 +94,9 @@ class Arguments:
 
 
 def _die(status: int, message: str) -> None:
-    sys.stderr.write(f"curl: {message}\ncurl: this is the lab's small curl\n" if status == 2 else f"curl: ({status}) {message}\n")
+    sys.stderr.write(
+        f"curl: {message}\ncurl: this is the lab's small curl\n" if status == 2 else f"curl: ({status}) {message}\n"
+    )
     raise SystemExit(status)
 
 
@@ -139,7 +149,10 @@ def _read(path: str) -> bytes:
 
 
 def _headers(arguments: Arguments, body: bytes | None) -> list[tuple[str, str]]:
-    given = [(name.strip(), value.strip()) for name, _, value in (h.partition(":") for h in arguments.values.get("header", []))]
+    given = [
+        (name.strip(), value.strip())
+        for name, _, value in (h.partition(":") for h in arguments.values.get("header", []))
+    ]
     names = {name.lower() for name, _ in given}
     headers = []
     if "user-agent" not in names:
@@ -219,7 +232,9 @@ class Transfer:
 
     def _sink(self, answer: Answer, data: bytes) -> None:
         arguments = self._arguments
-        following = arguments.has("location", "location-trusted") and answer.status // 100 == 3 and answer.header("location")
+        following = (
+            arguments.has("location", "location-trusted") and answer.status // 100 == 3 and answer.header("location")
+        )
         if not data and arguments.has("include", "head"):
             self._write(answer.head + b"\r\n\r\n")
         if following or (answer.status >= 400 and arguments.has("fail")):

@@ -102,7 +102,8 @@ class Answer:
             raise FetchError("receive", "Received HTTP/0.9 when not allowed")
         self.status = int(words[1])
         self.headers = [
-            (name.strip().lower(), value.strip()) for name, _, value in (line.partition(":") for line in lines[1:] if line)
+            (name.strip().lower(), value.strip())
+            for name, _, value in (line.partition(":") for line in lines[1:] if line)
         ]
 
     def header(self, name: str) -> str | None:

@@ -107,7 +107,7 @@ def _connect(flags: set[str], values: dict[str, str], host: str, port: int) -> b
     try:
         found = socket.getaddrinfo(host, port, _family(flags), kind)
     except OSError as error:
-        sys.stderr.write(f"nc: getaddrinfo for host \"{host}\" port {port}: {error.strerror}\n")
+        sys.stderr.write(f'nc: getaddrinfo for host "{host}" port {port}: {error.strerror}\n')
         return False
     for family, _, _, _, address in found:
         connection = socket.socket(family, kind)

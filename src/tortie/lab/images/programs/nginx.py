@@ -81,7 +81,9 @@ def _directive(site: Site, words: list[str]) -> None:
     elif name == "index" and values:
         site.index = values
     elif name == "return" and values:
-        site.answer = (int(values[0]), values[1] if len(values) > 1 else "") if values[0].isdigit() else (302, values[0])
+        site.answer = (
+            (int(values[0]), values[1] if len(values) > 1 else "") if values[0].isdigit() else (302, values[0])
+        )
 
 
 def load() -> list[Site]:

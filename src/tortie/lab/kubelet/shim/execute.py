@@ -37,7 +37,9 @@ def run(request: dict[str, Any], descriptors: list[int]) -> None:
         except OSError as error:
             name = request["argv"][0]
             missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
-            reason = "executable file not found in $PATH" if missing and "/" not in name else os.strerror(error.errno or 0)
+            reason = (
+                "executable file not found in $PATH" if missing and "/" not in name else os.strerror(error.errno or 0)
+            )
             os.write(2, f"exec: {json.dumps(name)}: {reason.lower() if '/' in name else reason}\n".encode())
             os._exit(127 if missing else 126)
         finally:

@@ -154,7 +154,7 @@ class Parameter:
 
 def snake_case(name: str) -> str:
     """`vxlanMTUV6` -> `vxlan_mtu_v6`: the attribute for a field."""
-    name = name.replace("IPv", "Ipv").replace("IPs", "Ips")
+    name = name.replace("IPv", "Ipv").replace("IPs", "Ips").replace("CIDRs", "Cidrs")
     name = re.sub(r"(V\d+)$", r"_\1", name)
     name = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", name)
     return re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).replace("__", "_").lower()
