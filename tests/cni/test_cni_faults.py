@@ -120,7 +120,7 @@ def test_an_agent_that_is_told_to_stop_finishes_its_calls_first(fresh: Node) -> 
     node = fresh
     pods = made(node, [f"last-{number}" for number in range(6)])
     calls = [Call(node, "ADD", node.config(), **how) for how in pods]
-    until(lambda: node.allocated(), what="a first address")
+    until(node.allocated, what="a first address")
     assert node.stop_agent() == 0
     node.start_agent()
     for call in calls:

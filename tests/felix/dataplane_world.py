@@ -93,7 +93,7 @@ class Host:
         with namespace.inside(self.fd):
             return socket.socket(family, kind, protocol)
 
-    def listen(self, *ports: int, kind: int = socket.SOCK_STREAM) -> None:
+    def listen(self, *ports: int, kind: int = socket.SOCK_STREAM, accept: bool = True) -> None:
         for port in ports:
             server = self.open(socket.AF_INET6, kind)
             server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
@@ -101,6 +101,8 @@ class Host:
             server.bind(("::", port))
             if kind == socket.SOCK_STREAM:
                 server.listen(64)
+                if accept:
+                    threading.Thread(target=_greet, args=(server,), daemon=True).start()
             else:
                 threading.Thread(target=_echo, args=(server,), daemon=True).start()
             self.servers.append(server)
@@ -172,6 +174,14 @@ def checksum(data: bytes) -> bytes:
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return (~total & 0xFFFF).to_bytes(2, "big")
+
+
+def _greet(server: socket.socket) -> None:
+    while True:
+        try:
+            server.accept()[0].close()
+        except OSError:
+            return
 
 
 def _echo(server: socket.socket) -> None:

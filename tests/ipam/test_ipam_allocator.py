@@ -462,6 +462,21 @@ async def test_an_owned_block_stays_when_it_becomes_empty_unless_its_pool_select
     assert await world.affinities() == {}
 
 
+async def test_a_node_that_is_gone_gives_up_its_blocks_and_addresses_in_use_stay(world: World) -> None:
+    node, controller = await world.node("n1"), await world.node("controller")
+    await world.pool("p", "10.0.0.0/28", block_size=30)
+    await take(node, "a", v4=5)
+    await node.release.handle("a")
+    (kept,) = await take(node, "b")
+    assert len(await controller.release.owner(Owner("n1"))) == 2
+    assert await world.affinities() == {}
+    ((block),) = (await world.blocks()).values()
+    assert block.spec.affinity is None
+    assert await world.held() == {kept: "b"}
+    await controller.release.handle("b")
+    assert await world.blocks() == {}
+
+
 async def test_an_affinity_is_not_released_while_its_block_is_in_use_or_has_changed(world: World) -> None:
     node = await world.node("n1")
     await world.pool("p", "10.0.0.0/26")

@@ -1,6 +1,6 @@
 """Block arithmetic: what an allocation and a release do to the fields of a block.
 
-Covered elsewhere: writing blocks (test_ipam_allocator), the choice of a block (test_ipam_search).
+Covered elsewhere: writing blocks and the choice of a block (test_ipam_allocator).
 """
 
 from datetime import UTC, datetime, timedelta

@@ -1,5 +1,9 @@
-"""One lab for all lab tests of a run, made by the first that needs it and removed at the end."""
+"""One lab for all lab tests of a run, made by the first that needs it and removed at the end.
 
+TORTIE_TEST_LAB=NAME makes the tests use a running lab of that name instead, and leave it running.
+"""
+
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +15,12 @@ NAME = "test"
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
+    given = os.environ.get("TORTIE_TEST_LAB")
+    if given:
+        running = open_lab(given, str(new_kubectl()))
+        yield running
+        running.close()
+        return
     tortie("lab", "down", "--name", NAME, "--quiet")
     tortie("lab", "up", "--name", NAME, "--no-demo", "--quiet", "--api-port", "16443")
     running = open_lab(NAME, str(new_kubectl()))

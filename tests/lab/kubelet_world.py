@@ -51,19 +51,17 @@ if command == "ADD":
         number = 1 + os.path.getsize(state + "/counter")
     enter = ["/usr/bin/nsenter", "--net=" + netns, "--", "/usr/sbin/ip"]
     name = os.path.basename(netns)
-    ip("link", "add", host, "type", "veth", "peer", "name", "p" + host)
+    ip("link", "add", host, "address", "ee:ee:ee:ee:ee:ee", "type", "veth", "peer", "name", "p" + host)
     ip("link", "set", "p" + host, "netns", name)
     subprocess.run([*enter, "link", "set", "p" + host, "name", "eth0"], check=True)
     for words in (["address", "add", "10.98.0.%d/32" % number, "dev", "eth0"],
                   ["-6", "address", "add", "fd98::%x/128" % number, "dev", "eth0", "nodad"],
                   ["link", "set", "eth0", "up"], ["route", "add", "169.254.1.1", "dev", "eth0"],
+                  ["neigh", "add", "169.254.1.1", "lladdr", "ee:ee:ee:ee:ee:ee", "dev", "eth0"],
                   ["route", "add", "default", "via", "169.254.1.1", "dev", "eth0"]):
         subprocess.run([*enter, *words], check=True)
     ip("link", "set", host, "up")
     ip("route", "add", "10.98.0.%d/32" % number, "dev", host)
-    for path in ("ipv4/conf/" + host + "/proxy_arp", "ipv4/conf/" + host + "/forwarding"):
-        with open("/proc/sys/net/" + path, "w") as file:
-            file.write("1")
     print(json.dumps({{"cniVersion": config["cniVersion"], "interfaces": [{{"name": host}}, {{"name": "eth0", "sandbox": netns}}],
         "ips": [{{"address": "10.98.0.%d/32" % number, "interface": 1}}, {{"address": "fd98::%x/128" % number, "interface": 1}}]}}))
 elif command == "DEL":
@@ -133,7 +131,9 @@ class World:
                 stderr=log,
             )
         )
-        wait_for(lambda: self.kubectl("get", "--raw", "/readyz", check=False).stdout == "ok", "the API server answers", 30)
+        wait_for(
+            lambda: self.kubectl("get", "--raw", "/readyz", check=False).stdout == "ok", "the API server answers", 30
+        )
 
     def _issue_certificates(self) -> None:
         """As the lab does: a node's identity for the API, a serving certificate of the same authority."""
@@ -170,7 +170,9 @@ class World:
         return ["nsenter", f"--target={self.node_pid()}", "--mount", "--net", "--pid", "--", *command]
 
     def run_in_node(self, *command: str) -> str:
-        return subprocess.run(self.in_node(*command), capture_output=True, text=True, check=True).stdout
+        done = subprocess.run(self.in_node(*command), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def _write_cni(self) -> None:
         (self.cni / "bin").mkdir(parents=True)
@@ -279,7 +281,9 @@ class World:
 
     def wait_event(self, name: str, reason: str, seconds: float = 20.0) -> dict[str, Any]:
         return wait_for(
-            lambda: next((e for e in self.events(name) if e["reason"] == reason), None), f"event {reason} of {name}", seconds
+            lambda: next((e for e in self.events(name) if e["reason"] == reason), None),
+            f"event {reason} of {name}",
+            seconds,
         )
 
     def delete(self, *names: str) -> None:

@@ -47,13 +47,13 @@ def manifest(namespaces: Iterable[str], *, nodes: tuple[str, str] = ("node-1", "
     documents = []
     for namespace in namespaces:
         documents.append(
-            f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}, labels: {{ns: {namespace}}}}}\n"
+            f'apiVersion: v1\nkind: Namespace\nmetadata: {{name: "{namespace}", labels: {{ns: "{namespace}"}}}}\n'
         )
         for name, node in zip(("a", "b"), nodes, strict=True):
             documents.append(
                 f"""apiVersion: v1
 kind: Pod
-metadata: {{name: {name}, namespace: {namespace}, labels: {{pod: {name}, app: {namespace}-{name}}}}}
+metadata: {{name: {name}, namespace: "{namespace}", labels: {{pod: {name}, app: {namespace}-{name}}}}}
 spec:
   nodeName: {node}
   terminationGracePeriodSeconds: 0

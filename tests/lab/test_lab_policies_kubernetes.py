@@ -96,7 +96,7 @@ spec:
   podSelector: {matchLabels: {pod: a}}
   ingress:
     - from:
-        - namespaceSelector: {matchLabels: {ns: y}}
+        - namespaceSelector: {matchLabels: {ns: "y"}}
           podSelector: {matchExpressions: [{key: pod, operator: NotIn, values: [b]}]}
         - podSelector: {matchLabels: {friend: "true"}}
       ports: [{port: 80}]

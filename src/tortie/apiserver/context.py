@@ -82,6 +82,7 @@ class Call:
     dry_run: bool = False
     field_validation: str = "Warn"
     warnings: list[str] = field(default_factory=list)
+    applied: bool = False  # a server-side apply has set the owners of fields itself
 
     @property
     def store(self) -> Store:

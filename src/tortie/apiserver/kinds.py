@@ -105,6 +105,7 @@ class Kind:
     warning: str = ""
     scale: Mapping[str, str] | None = None
     name_rule: str = "subdomain"
+    definition: str = ""  # the CustomResourceDefinition that made this kind
 
     def __post_init__(self) -> None:
         if not self.collection:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from tortie.apiserver import bootstrap, calico, negotiate, pki
+from tortie.apiserver import bootstrap, calico, custom, negotiate, pki
 from tortie.apiserver.allocate import Allocators
 from tortie.apiserver.authn import Authenticator
 from tortie.apiserver.authz import Authorizer
@@ -97,10 +97,12 @@ class Server:
         context.authorizer = Authorizer(context)
         context.tokens = Tokens(context)
         self.context = context
+        custom.serve_all(context)
         await self._listen(context)
         pki.write_admin_kubeconfig(keys, settings.data_dir / "admin.kubeconfig", f"https://127.0.0.1:{self.port}")
         context.port = self.port
         await bootstrap.run(context)
+        await custom.resume(context)
         context.ready = True
         self._tasks.append(asyncio.create_task(self._compact(store), name="compact"))
         gc.collect()

@@ -152,11 +152,8 @@ def _place(call: Call, obj: Object) -> None:
 Change = Callable[[Object], Object]
 
 
-async def update(call: Call, change: Change, *, subresource: str = "", create_with: Change | None = None) -> Object:
-    """Replaces an object by what `change` makes of a copy of it; returns the new state.
-
-    `create_with` makes the object when there is none (server-side apply).
-    """
+async def update(call: Call, change: Change, *, subresource: str = "") -> Object:
+    """Replaces an object by what `change` makes of a copy of it; returns the new state."""
     kind = call.kind
     collection = call.context.collection(kind)
     key: Key = (call.info.namespace if kind.namespaced else "", call.info.name)
@@ -212,7 +209,8 @@ async def _store_changed(
     meta = new["metadata"]
     if kind.has_generation and subresource != "status" and _spec_changed(kind, old, new):
         meta["generation"] = int(old["metadata"].get("generation", 0)) + 1
-    managed.on_update(call, old, new, subresource)
+    if not call.applied:
+        managed.on_update(call, old, new, subresource)
     new = objects.order(new)
     meta = new["metadata"]
     meta["resourceVersion"] = old["metadata"]["resourceVersion"]

@@ -107,20 +107,16 @@ async def _assign_automatic(
 ) -> Result:
     if not wishes.ipv4 and not wishes.ipv6:
         raise PluginError("neither IPv4 nor IPv6 is wanted; set ipam.assign_ipv4 or ipam.assign_ipv6 to true")
-    pools = await allocator.view.pools() if wishes.ipv4_pools or wishes.ipv6_pools else ()
-    try:
-        request = Request(
-            handle=handle_of(call),
-            attributes=attributes,
-            use="Workload",
-            count_v4=int(wishes.ipv4),
-            count_v6=int(wishes.ipv6),
-            pools_v4=pool_rules.resolve(wishes.ipv4_pools, pools, version=4) if wishes.ipv4 else (),
-            pools_v6=pool_rules.resolve(wishes.ipv6_pools, pools, version=6) if wishes.ipv6 else (),
-            namespace_labels=namespace_labels,
-        )
-    except ValueError as error:
-        raise PluginError(str(error)) from error
+    request = Request(
+        handle=handle_of(call),
+        attributes=attributes,
+        use="Workload",
+        count_v4=int(wishes.ipv4),
+        count_v6=int(wishes.ipv6),
+        pools_v4=await _pools(allocator, wishes.ipv4_pools, version=4) if wishes.ipv4 else (),
+        pools_v6=await _pools(allocator, wishes.ipv6_pools, version=6) if wishes.ipv6 else (),
+        namespace_labels=namespace_labels,
+    )
     results = await allocator.auto_assign(request)
     addresses = [address for result in results for address in result.addresses]
     if not all(result.complete for result in results):
@@ -130,6 +126,20 @@ async def _assign_automatic(
         addresses=tuple(Address(address) for address in addresses),
         routes=tuple(Route(str(ipaddress.ip_interface(address))) for address in addresses),
     )
+
+
+async def _pools(allocator: Allocator, items: Sequence[str], *, version: int) -> Sequence[str]:
+    """The ranges of pools given by name or range. Raises PluginError for one that does not exist."""
+    if not items:
+        return ()
+    try:
+        return pool_rules.resolve(items, await allocator.view.pools(), version=version)
+    except ValueError:
+        pass  # perhaps made a moment ago
+    try:
+        return pool_rules.resolve(items, await allocator.view.pools(fresh=True), version=version)
+    except ValueError as error:
+        raise PluginError(str(error)) from error
 
 
 async def assign_fixed(

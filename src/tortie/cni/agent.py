@@ -163,8 +163,11 @@ class Agent:
             async with asyncio.timeout(_SYNC_SECONDS):
                 await self._cluster.wait_synced()
         except TimeoutError:
+            waiting = ", ".join(self._cluster.waiting_for)
             raise CNIError(
-                TRY_AGAIN_LATER, f"the CNI agent has not reached the Kubernetes API within {_SYNC_SECONDS:.0f} s"
+                TRY_AGAIN_LATER,
+                f"the CNI agent could not read {waiting} from the Kubernetes API within {_SYNC_SECONDS:.0f} s",
+                "its log says why: the API is down, or its credentials may not list and watch them",
             ) from None
 
 

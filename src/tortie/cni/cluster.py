@@ -44,8 +44,10 @@ class Cluster:
             await cache.wait_synced()
 
     @property
-    def synced(self) -> bool:
-        return self._pods.synced and self._namespaces.synced and self._information.synced
+    def waiting_for(self) -> list[str]:
+        """Resources that have not been seen yet; empty once everything is known."""
+        caches = (self._pods, self._namespaces, self._information)
+        return [*self.view.waiting_for, *(cache.resource.plural for cache in caches if not cache.synced)]
 
     async def require_ready(self) -> None:
         """Raises PluginError unless ClusterInformation `default` says that the datastore is ready."""

@@ -105,7 +105,8 @@ async def _serve_health(service: Service, agent: Agent, cluster: Cluster, port: 
 
     async def beat() -> None:
         while True:
-            aggregator.report("api", ready=cluster.synced, detail="caches of the Kubernetes API")
+            waiting = cluster.waiting_for
+            aggregator.report("api", ready=not waiting, detail=f"waiting for {', '.join(waiting)}" if waiting else "")
             await asyncio.sleep(5)
 
     service.spawn(beat(), "health")

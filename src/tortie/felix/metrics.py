@@ -1,14 +1,14 @@
 """Felix's Prometheus metrics, by the names that dashboards know (spec/felix.md 5.4).
 
 In: counts and times from the daemon as they happen, and plain statistics of calculation and dataplane when Prometheus
-asks. Out: a registry for /metrics.
+asks. Out: a registry for /metrics. Counters are untyped there, since the library would put `_total` after the names.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from prometheus_client import CollectorRegistry, Histogram, Summary
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, Histogram, Summary, disable_created_metrics
+from prometheus_client.core import GaugeMetricFamily, Metric, UnknownMetricFamily
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 
@@ -36,6 +36,7 @@ class Metrics:
     """One set of metrics in a registry of its own. state: the syncer's; problems: how many objects are not in force."""
 
     def __init__(self, host: str, *, process: bool = True) -> None:
+        disable_created_metrics()
         self.registry = CollectorRegistry()
         self.state = "wait-for-datastore"
         self.problems = 0
@@ -86,8 +87,8 @@ class Metrics:
     def collect(self) -> Iterable[Metric]:
         """For prometheus-client."""
         yield GaugeMetricFamily("felix_resync_state", "1 waiting, 2 catching up, 3 in sync.", _STATES[self.state])
-        yield CounterMetricFamily("felix_resyncs_started", "How often catching up began.", self._resyncs)
-        yield CounterMetricFamily("felix_calc_graph_output_events", "Messages to the dataplane.", self._events)
+        yield UnknownMetricFamily("felix_resyncs_started", "How often catching up began.", self._resyncs)
+        yield UnknownMetricFamily("felix_calc_graph_output_events", "Messages to the dataplane.", self._events)
         yield _by_type("felix_calc_graph_updates_processed", "Updates from the datastore.", self._updates)
         yield _by_type("felix_int_dataplane_messages", "Messages to the dataplane.", self._messages)
         yield GaugeMetricFamily(
@@ -105,8 +106,8 @@ class Metrics:
         yield from _dataplane(self.dataplane())
 
 
-def _by_type(name: str, text: str, counts: Counter[str]) -> CounterMetricFamily:
-    family = CounterMetricFamily(name, text, labels=["type"])
+def _by_type(name: str, text: str, counts: Counter[str]) -> UnknownMetricFamily:
+    family = UnknownMetricFamily(name, text, labels=["type"])
     for kind, count in sorted(counts.items()):
         family.add_metric([kind], count)
     return family
@@ -115,7 +116,7 @@ def _by_type(name: str, text: str, counts: Counter[str]) -> CounterMetricFamily:
 def _dataplane(numbers: Mapping[str, object]) -> Iterable[Metric]:
     failures = numbers.get("failures", 0)
     if isinstance(failures, int):
-        yield CounterMetricFamily("felix_int_dataplane_failures", "Updates that the kernel refused.", failures)
+        yield UnknownMetricFamily("felix_int_dataplane_failures", "Updates that the kernel refused.", failures)
     tables = numbers.get("tables")
     if not isinstance(tables, Mapping):
         return

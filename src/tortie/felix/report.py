@@ -19,7 +19,6 @@ _API = {
 _log = get_logger("felix.report")
 
 
-
 class Report:
     """Remembers what it said last. `problems`: what is wrong now, by object in the user's words."""
 
@@ -28,19 +27,23 @@ class Report:
         self._recorder = recorder
         self._node = node
 
-    def update(self, problems: Mapping[str, str]) -> None:
-        """Tells what is new, what changed and what ended. problems: everything that is wrong now."""
-        for subject, reason in problems.items():
-            if self.problems.get(subject) != reason:
-                _log.error("not in force as wished", object=subject, reason=reason)
-                self._tell(subject, wrong=True, text=f"not in force on node {self._node}: {reason}")
-        for subject in self.problems.keys() - problems.keys():
-            _log.info("in force again", object=subject)
-            self._tell(subject, wrong=False, text=f"in force again on node {self._node}")
-        self.problems = dict(problems)
+    def update(self, *, refused: Mapping[str, str], failed: Mapping[str, str]) -> None:
+        """Tells what is new, what changed and what ended; both arguments hold everything that is wrong now.
 
-    def _tell(self, subject: str, *, wrong: bool, text: str) -> None:
-        about = reference(subject)
+        refused: values that cannot be used at all. failed: what the kernel would not take; the dataplane has logged it.
+        """
+        problems = {**refused, **failed}
+        for about, reason in problems.items():
+            if self.problems.get(about) != reason:
+                if about not in failed:
+                    _log.error("cannot be used and counts as absent", object=about, reason=reason)
+                self._tell(about, wrong=True, text=f"not in force on node {self._node}: {reason}")
+        for about in self.problems.keys() - problems.keys():
+            self._tell(about, wrong=False, text=f"in force again on node {self._node}")
+        self.problems = problems
+
+    def _tell(self, name: str, *, wrong: bool, text: str) -> None:
+        about = reference(name)
         if about is None or self._recorder is None:
             return
         if wrong:

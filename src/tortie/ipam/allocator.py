@@ -34,7 +34,7 @@ from tortie.ipam.release import Releaser
 from tortie.ipam.search import Found, Search, Wanted
 from tortie.ipam.view import View
 from tortie.kube.errors import ApiError, Temporary
-from tortie.model.v3.ipam import IPAMConfigurationSpec
+from tortie.model.v3.ipam import IPAMConfigurationSpec, IPPool
 
 _UNDO_SECONDS = 30.0
 
@@ -159,17 +159,21 @@ class Allocator:
             if found is None:
                 raise NoUsablePool(f"node {self.owner.name} does not exist in the API")
             labels = found
-        all_pools = await self.view.pools()
         requested = request.pools_v4 if version == 4 else request.pools_v6
-        chosen = pool_rules.usable(
-            all_pools,
-            version=version,
-            use=request.use,
-            requested=requested,
-            node_labels=labels,
-            namespace_labels=request.namespace_labels,
-        )
-        if not chosen:
+        chosen: Sequence[IPPool] = ()
+        for fresh in (False, True):
+            all_pools = await self.view.pools(fresh=fresh)
+            chosen = pool_rules.usable(
+                all_pools,
+                version=version,
+                use=request.use,
+                requested=requested,
+                node_labels=labels,
+                namespace_labels=request.namespace_labels,
+            )
+            if chosen:
+                break
+        else:
             raise NoUsablePool(
                 f"no enabled IPv{version} pool with use {request.use} for node {self.owner.name}"
                 + (f" among the requested {', '.join(requested)}" if requested else "")
@@ -271,8 +275,13 @@ class Allocator:
         self._requests += 1
         address = str(ipaddress.ip_address(address))
         settings = await self.settings()
-        pool = pool_rules.pool_of(address, [each for each in await self.view.pools() if pool_rules.is_enabled(each)])
-        if pool is None:
+        pool: IPPool | None = None
+        for fresh in (False, True):
+            pools = await self.view.pools(fresh=fresh)
+            pool = pool_rules.pool_of(address, [each for each in pools if pool_rules.is_enabled(each)])
+            if pool is not None:
+                break
+        else:
             raise AddressNotInPool(f"address {address} is not in a configured pool that is enabled")
         if use is not None and not pool_rules.serves(pool, use):
             raise AddressNotInPool(f"address {address} is in pool {pool.metadata.name}, which is not for use {use}")

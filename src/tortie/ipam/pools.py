@@ -6,6 +6,7 @@ and the candidate blocks of one. Pure (spec/cni-ipam-node.md 2.5 steps 3 and 7, 
 
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Literal
 
 from tortie.ipam.ranges import Ranges
@@ -19,7 +20,13 @@ _DEFAULT_USES = ("Workload", "Tunnel")
 
 
 def network_of(pool: IPPool) -> Network:
-    return ipaddress.ip_network(pool.spec.cidr, strict=False)
+    return parsed(pool.spec.cidr)
+
+
+@lru_cache(maxsize=4096)
+def parsed(cidr: str) -> Network:
+    """A CIDR or address as a network, host bits cut off. Remembered: the same few are asked for all the time."""
+    return ipaddress.ip_network(cidr, strict=False)
 
 
 def block_prefix(pool: IPPool) -> int:
@@ -106,7 +113,7 @@ def resolve(items: Iterable[str], pools: Sequence[IPPool], *, version: int) -> l
 
 def pool_of(address: str, pools: Iterable[IPPool]) -> IPPool | None:
     """The pool that holds an address or block; the most specific one if pools overlap."""
-    start = ipaddress.ip_network(address, strict=False).network_address
+    start = parsed(address).network_address
     holding = [pool for pool in pools if network_of(pool).version == start.version and start in network_of(pool)]
     return max(holding, key=lambda pool: network_of(pool).prefixlen, default=None)
 

@@ -101,6 +101,15 @@ class Releaser:
             raise TooMuchContention(f"handle {handle_id}: {ATTEMPTS} attempts to delete it met other writers' changes")
         return tuple(address for found in freed.values() for address in found)
 
+    async def owner(self, owner: Owner) -> list[str]:
+        """Gives up all blocks of a node that is gone, and gives their CIDRs: empty ones are deleted, others stay
+        without owner until their last address is released."""
+        cidrs = [each.spec.cidr for each in await self._affinities.of_owner(owner)]
+        for cidr in cidrs:
+            await self._affinities.release(owner, cidr, must_be_empty=False)
+            self._on_disowned(cidr)
+        return cidrs
+
     async def _by_block(self, requests: Sequence[ReleaseRequest]) -> dict[str | None, list[ReleaseRequest]]:
         pools = await self._view.pools()
         every: list[str] | None = None

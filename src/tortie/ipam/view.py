@@ -31,7 +31,8 @@ class Reservations:
 
 
 class View(Protocol):
-    async def pools(self) -> Sequence[IPPool]: ...
+    async def pools(self, *, fresh: bool = False) -> Sequence[IPPool]:
+        """fresh: as the API has them now, for a caller that misses one."""
 
     async def reservations(self) -> Reservations: ...
 
@@ -54,7 +55,7 @@ class DirectView:
     def __init__(self, api: Api) -> None:
         self._api = api
 
-    async def pools(self) -> Sequence[IPPool]:
+    async def pools(self, *, fresh: bool = False) -> Sequence[IPPool]:
         return (await self._api.list(IP_POOLS)).items
 
     async def reservations(self) -> Reservations:
@@ -81,6 +82,12 @@ class CachedView:
         self._settings = Cache(client, IPAM_CONFIGURATIONS)
         self._nodes: Cache[Node] = Cache(client, NODES, field_selector=f"metadata.name={node}")
 
+    @property
+    def waiting_for(self) -> list[str]:
+        """Resources that have not been seen yet."""
+        caches = (self._pools, self._reserved, self._settings, self._nodes)
+        return [cache.resource.plural for cache in caches if not cache.synced]
+
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             for cache in (self._pools, self._reserved, self._settings, self._nodes):
@@ -90,7 +97,9 @@ class CachedView:
         for cache in (self._pools, self._reserved, self._settings, self._nodes):
             await cache.wait_synced()
 
-    async def pools(self) -> Sequence[IPPool]:
+    async def pools(self, *, fresh: bool = False) -> Sequence[IPPool]:
+        if fresh:
+            return (await self._client.list(IP_POOLS)).items
         return list(self._pools.items())
 
     async def reservations(self) -> Reservations:

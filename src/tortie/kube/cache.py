@@ -21,6 +21,7 @@ from tortie.kube.errors import ApiError, Gone, Invalid, NotFound, Unavailable, f
 from tortie.kube.objects import ObjectKey, Undecodable, WatchEvent, key_of, resource_version, uid_of
 from tortie.model.resource import Resource
 from tortie.service.log import Throttle, get_logger
+from tortie.service.run import garbage_paused
 
 T = TypeVar("T")
 
@@ -395,8 +396,9 @@ class Cache(Generic[T]):
             del self._bad[key]
         for item in bad.values():
             self._spoil(item)
-        for obj in objects.values():
-            self._store(obj)
+        with garbage_paused():
+            for obj in objects.values():
+                self._store(obj)
         self._version = version or None
         self._changed.set()
 

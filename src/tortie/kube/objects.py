@@ -12,6 +12,7 @@ import msgspec
 
 from tortie.kube.errors import Status
 from tortie.model.resource import Resource
+from tortie.service.run import garbage_paused
 
 T = TypeVar("T")
 
@@ -96,7 +97,8 @@ class Codec(Generic[T]):
         """Decodes a list; objects that do not fit are reported beside the others. Raises msgspec.DecodeError when
         the body is not a list at all."""
         try:
-            whole = self._list.decode(body)
+            with garbage_paused():
+                whole = self._list.decode(body)
             return ObjectList(whole.items or [], whole.metadata.resource_version, whole.metadata.continue_)
         except msgspec.ValidationError:
             raw = _raw_list.decode(body)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
+from tortie.kube.errors import ApiError
 from tortie.lab import state
 from tortie.lab.layout import LabSpec
 from tortie.lab.state import LabError
@@ -28,6 +29,9 @@ class _LabGroup(click.Group):
             return super().invoke(ctx)
         except LabError as error:
             click.echo(f"tortie lab: {error}", err=True)
+            sys.exit(1)
+        except ApiError as error:
+            click.echo(f"tortie lab: the API server refused: {error}", err=True)
             sys.exit(1)
 
 
@@ -114,7 +118,10 @@ def node_exec(name: str, node_name: str, argv: tuple[str, ...]) -> None:
 
     layout = state.require(name)
     _check_node(layout.spec, node_name)
-    line = machines.enter_command(layout, node_name, list(argv))
+    command_line = list(argv[1:] if argv[0] == "--" else argv)
+    if not command_line:
+        raise LabError("node exec needs a command: tortie lab node exec NODE -- CMD…")
+    line = machines.enter_command(layout, node_name, command_line)
     sys.stdout.flush()
     os.execvp(line[0], line)  # noqa: S606 - replaces this process on purpose
 

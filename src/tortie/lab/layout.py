@@ -113,6 +113,10 @@ class Layout:
         return [*([SERVICE_CIDR_V4] if self.spec.ipv4 else []), *([SERVICE_CIDR_V6] if self.spec.ipv6 else [])]
 
     @property
+    def pod_cidrs(self) -> list[str]:
+        return [*([POD_CIDR_V4] if self.spec.ipv4 else []), *([POD_CIDR_V6] if self.spec.ipv6 else [])]
+
+    @property
     def dns_services(self) -> list[str]:
         return [*([DNS_SERVICE_V4] if self.spec.ipv4 else []), *([DNS_SERVICE_V6] if self.spec.ipv6 else [])]
 

@@ -14,6 +14,7 @@ from tortie.lab.layout import OUTSIDE, OUTSIDE_DNS_V4, OUTSIDE_DNS_V6, Layout
 from tortie.lab.machines import ServiceDefinition
 
 _SERVICES = "/etc/lab/services"
+_KUBELET_PKI = "/var/lib/kubelet/pki"
 
 
 def program() -> str:
@@ -82,7 +83,9 @@ def _setup(layout: Layout, node: str) -> str:
             f"mount -t overlay overlay -o lowerdir=/etc,upperdir={base}/etc,workdir={base}/.etc-work /etc",
             f"mount -t overlay overlay -o lowerdir=/opt,upperdir={base}/opt,workdir={base}/.opt-work /opt",
             "mount -t tmpfs -o mode=755 tmpfs /run",
-            "mkdir -p /run/netns /run/lock /run/calico",
+            "mkdir -p /run/netns /run/lock /run/calico /run/bird",
+            # Where birdc looks for BIRD when it is not told.
+            "ln -s /run/calico/bird.ctl /run/bird/bird.ctl",
             f"mount --bind {base}/var-log /var/log",
             f"mount --bind {base}/var-lib /var/lib",
             "cd /",
@@ -103,11 +106,20 @@ def _services(layout: Layout, node: str) -> list[ServiceDefinition]:
                 *("--kubeconfig", "/var/lib/kubelet/kubeconfig"),
                 *("--node-ip", ",".join(layout.node_addresses(node))),
                 *("--cluster-dns", dns),
+                *("--tls-cert-file", f"{_KUBELET_PKI}/kubelet.crt"),
+                *("--tls-private-key-file", f"{_KUBELET_PKI}/kubelet.key"),
+                *("--client-ca-file", f"{_KUBELET_PKI}/ca.crt"),
             ],
         ),
         ServiceDefinition(
             name="proxy",
-            argv=[program(), "lab-proxy", "--node", node, "--kubeconfig", "/var/lib/kube-proxy/kubeconfig"],
+            argv=[
+                program(),
+                "lab-proxy",
+                *("--node", node),
+                *("--kubeconfig", "/var/lib/kube-proxy/kubeconfig"),
+                *("--cluster-cidr", ",".join(layout.pod_cidrs)),
+            ],
         ),
         ServiceDefinition(
             name="calico-node",

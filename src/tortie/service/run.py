@@ -10,7 +10,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
 from tortie.service.log import get_logger
@@ -149,3 +149,16 @@ def freeze_garbage() -> None:
     is loaded, so that later collections do not walk it."""
     gc.collect()
     gc.freeze()
+
+
+@contextlib.contextmanager
+def garbage_paused() -> Iterator[None]:
+    """No garbage collection inside the block: for building many objects that stay, where each collection would only
+    walk them again (loading a list of 10,000 pods takes a third of the time). Do not await inside."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()

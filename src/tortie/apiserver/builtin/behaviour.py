@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tortie.apiserver.builtin import columns, columns_more, namespaces, plain, pods, policies, roles, services, workloads
+from tortie.apiserver.builtin import columns, columns_more, definitions, namespaces, plain, pods, policies, roles, services, workloads
 from tortie.apiserver.kinds import Hooks, Table
 from tortie.apiserver.objects import get
 
@@ -86,7 +86,7 @@ _ALL: dict[tuple[str, str], Behaviour] = {
     ("storage.k8s.io", "StorageClass"): Behaviour(plain.STORAGE_CLASS, columns_more.STORAGE_CLASSES),
     (_ADMISSION, "MutatingWebhookConfiguration"): Behaviour(table=columns_more.WEBHOOKS),
     (_ADMISSION, "ValidatingWebhookConfiguration"): Behaviour(table=columns_more.WEBHOOKS),
-    ("apiextensions.k8s.io", "CustomResourceDefinition"): Behaviour(table=columns_more.DEFINITIONS),
+    ("apiextensions.k8s.io", "CustomResourceDefinition"): Behaviour(definitions.HOOKS, columns_more.DEFINITIONS),
     ("apiregistration.k8s.io", "APIService"): Behaviour(plain.API_SERVICE, columns_more.API_SERVICES),
     ("scheduling.k8s.io", "PriorityClass"): Behaviour(plain.PRIORITY, columns_more.PRIORITY_CLASSES),
     ("coordination.k8s.io", "Lease"): Behaviour(plain.LEASE, columns.LEASES),

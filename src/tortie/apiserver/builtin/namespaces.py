@@ -58,7 +58,11 @@ async def _ensure(context: Context, plural: str, namespace: str, obj: Object) ->
     if context.collection(kind).get((namespace, obj["metadata"]["name"])) is not None:
         return
     info = RequestInfo(True, "create", "", "", "v1", namespace, plural)
-    await writes.create(Call(context, SYSTEM, info, kind, {}, "kube-controller-manager"), obj)
+    try:
+        await writes.create(Call(context, SYSTEM, info, kind, {}, "kube-controller-manager"), obj)
+    except errors.StatusError as error:
+        if error.reason != "AlreadyExists":  # a controller was faster
+            raise
 
 
 HOOKS = Hooks(default=default, prepare=prepare, committed=committed, check_delete=check_delete)

@@ -67,15 +67,15 @@ class Calculation:
     """Feed with `update`, tell once that the snapshot is complete with `in_sync`, take messages with `flush`.
 
     node: this node's name; only its endpoints are programmed. source_spoofing: whether workloads may be allowed other
-    source addresses than their own (WorkloadSourceSpoofing=Any). problems: for every key whose value cannot be used
-    and so counts as absent, why.
+    source addresses than their own (WorkloadSourceSpoofing=Any); may be set until the first flush. problems: for every
+    key whose value cannot be used and so counts as absent, why.
     """
 
     def __init__(self, node: str, *, source_spoofing: bool = False) -> None:
         self.problems: dict[Key, str] = {}
         self.updates_processed = 0
         self._node = node
-        self._source_spoofing = source_spoofing
+        self.source_spoofing = source_spoofing
         self._values: dict[Key, Value] = {}
         self._dirty: dict[type, set[Key]] = {kind: set() for kind in _ORDER}
         self._counts: dict[type, int] = dict.fromkeys(_ORDER, 0)
@@ -180,7 +180,7 @@ class Calculation:
         if value is not None:
             if not value.interface:
                 raise ValueError("interfaceName is empty; the endpoint is ignored")
-            if value.allowed_source_prefixes and not self._source_spoofing:
+            if value.allowed_source_prefixes and not self.source_spoofing:
                 raise ValueError(
                     f"allowedSourcePrefixes is {', '.join(value.allowed_source_prefixes)}, which needs "
                     "workloadSourceSpoofing: Any in FelixConfiguration; the endpoint is ignored"

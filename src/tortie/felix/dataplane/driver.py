@@ -23,7 +23,7 @@ from tortie.felix.dataplane.routes import RouteTable
 from tortie.felix.dataplane.static import Situation
 from tortie.felix.dataplane.table import TableState
 from tortie.felix.dataplane.workloads import Workloads
-from tortie.felix.dataplane.writer import ApplyError, NotSupportedError, TableWriter
+from tortie.felix.dataplane.writer import NO_RIGHTS, ApplyError, NotSupportedError, TableWriter
 from tortie.felix.messages import (
     ConfigUpdate,
     EndpointStatus,
@@ -146,7 +146,10 @@ class Dataplane:
 
     def open(self) -> Kernel:
         """Opens the kernel's doors in the calling thread's namespace; the caller closes them. Part of `run`."""
-        kernel = Kernel(self.config)
+        try:
+            kernel = Kernel(self.config)
+        except PermissionError as error:
+            raise NotSupportedError(NO_RIGHTS) from error
         self._kernel = kernel
         self._writer = TableWriter(kernel.nft, self._tables)
         self._refreshes.start(time.monotonic())
@@ -185,9 +188,7 @@ class Dataplane:
 
     def _next_time(self, now: float) -> float:
         times = [self._refreshes.next_time, now + _LONGEST_PAUSE]
-        expiry = self._interfaces.next_expiry
-        if expiry is not None:
-            times.append(expiry)
+        times += [when for when in (self._interfaces.next_expiry, self._routes.next_time) if when is not None]
         if self._failures:
             times.append(self._next_try)
         if self._retry_at:
@@ -284,6 +285,7 @@ class Dataplane:
             else:
                 self._routes.changed_elsewhere(event.route, present=event.present)
         self._interfaces_changed(changed | self._interfaces.expire(now))
+        self._routes.expire(now)
         if self._kernel.foreign_changes() and self.ready:
             if not self._writer.tables_intact():
                 self._repair("another program changed the nftables tables")

@@ -46,6 +46,7 @@ class RouteTable:
         self._dirty: set[str] = set()
         self._listed = False
         self._first_seen: dict[str, float] = {}
+        self._later: dict[str, float] = {}
         self.failures: dict[str, str] = {}
         self.writes = 0
 
@@ -107,6 +108,16 @@ class RouteTable:
     @property
     def pending(self) -> bool:
         return bool(self._dirty) or not self._listed
+
+    @property
+    def next_time(self) -> float | None:
+        """When a foreign route on a new interface loses its grace."""
+        return min(self._later.values(), default=None)
+
+    def expire(self, now: float) -> None:
+        for cidr in [cidr for cidr, when in self._later.items() if when <= now]:
+            del self._later[cidr]
+            self._dirty.add(cidr)
 
     def relist(self) -> None:
         self._listed = False
@@ -193,13 +204,18 @@ class RouteTable:
             return False
         if link.name in VXLAN_DEVICE.values():
             return True
-        if self._config.is_workload(link.name) and self._config.remove_external_routes:
-            return item.cidr in self._classes["workload"] or now - self._seen(link.name, now) >= EXTERNAL_GRACE
+        if not self._config.is_workload(link.name):
+            return False
+        if (item.protocol, item.metric) == (self._config.device_route_protocol, WORKLOAD_METRIC):
+            return True  # our own form, from before a restart perhaps
+        if not self._config.remove_external_routes:
+            return False
+        since = self._first_seen.setdefault(link.name, now)
+        if now - since >= EXTERNAL_GRACE:
+            return True
+        # CNI may have put a route there for an endpoint that we are about to hear of.
+        self._later[item.cidr] = since + EXTERNAL_GRACE
         return False
-
-    def _seen(self, name: str, now: float) -> float:
-        """Since when an interface is known: CNI may have put a route there that we are about to hear of."""
-        return self._first_seen.setdefault(name, now)
 
     def interface_gone(self, name: str, index: int) -> None:
         """The kernel has removed its routes along with it."""

@@ -67,6 +67,8 @@ class TableState:
         self.broken: dict[str, str] = {}
         """chain -> why a stand-in is in force"""
         self.broken_sets: dict[str, str] = {}
+        self.faults: dict[str, str] = {}
+        """chain -> why a stand-in was written for it, whoever is to blame"""
 
     # --- desired state ---------------------------------------------------------------------------------------------
 
@@ -99,6 +101,7 @@ class TableState:
             del self._owners[name]
             self._account(self._chains.pop(name), None)
             self.broken.pop(name, None)
+            self.faults.pop(name, None)
             self._dirty.add(name)
 
     def _account(self, old: Chain | None, new: Chain | None) -> None:
@@ -127,6 +130,7 @@ class TableState:
         self._sets[name] = _Set(members=holder)
         self.broken_sets.pop(name, None)
         self._dirty_sets.add(name)
+        self._dirty |= {chain for chain in self.faults if name in self._chains[chain].uses}
 
     def change_set(self, set_id: str, added: Iterable[Member], removed: Iterable[Member]) -> None:
         """Raises KeyError for a set that was never put."""
@@ -163,18 +167,11 @@ class TableState:
 
     def problems(self) -> dict[str, str]:
         """chain or set -> what is wrong with it"""
-        return {**self.broken, **self.broken_sets}
+        return {**self.faults, **self.broken_sets}
 
     def problems_by_owner(self) -> dict[str, str]:
         """The same in the user's words: policy, profile or endpoint -> what is wrong."""
-        result: dict[str, str] = {}
-        for name, chain in self._chains.items():
-            if name in self.broken:
-                result[chain.owner or f"chain {name}"] = self.broken[name]
-            elif self.broken_sets and not chain.uses.isdisjoint(self.broken_sets):
-                lost = min(chain.uses & self.broken_sets.keys())
-                result[chain.owner or f"chain {name}"] = f"set {lost}: {self.broken_sets[lost]}"
-        return result
+        return {self._chains[name].owner or f"chain {name}": reason for name, reason in self.faults.items()}
 
     # --- from desired to kernel ------------------------------------------------------------------------------------
 
@@ -191,12 +188,27 @@ class TableState:
         chain = self._chains.get(name)
         if chain is None:
             return stand_in(name, "not there") if self._references[name] > 0 else None
+        fault = self._fault(name, chain)
+        return stand_in(chain, fault) if fault else chain
+
+    def note_fault(self, name: str) -> None:
+        """Keeps `faults` in step with what is written."""
+        chain = self._chains.get(name)
+        fault = self._fault(name, chain) if chain is not None else ""
+        if fault:
+            self.faults[name] = fault
+        else:
+            self.faults.pop(name, None)
+
+    def _fault(self, name: str, chain: Chain) -> str:
         if name in self.broken:
-            return stand_in(chain, self.broken[name])
-        lost = next((used for used in chain.uses if used in self.broken_sets), None)
-        if lost is not None:
-            return stand_in(chain, f"set {lost}: {self.broken_sets[lost]}")
-        return chain
+            return self.broken[name]
+        for used in sorted(chain.uses):
+            if used in self.broken_sets:
+                return f"set {used}: {self.broken_sets[used]}"
+            if used not in self._sets and used not in self._content and used not in self._maps:
+                return f"set {used} is not there"
+        return ""
 
     def plan(self, transaction: Transaction) -> "Plan":
         """Adds the difference to the transaction. Raises RenderError for a chain or set with impossible values."""
@@ -285,7 +297,7 @@ class TableState:
             "sets": len(self._written_sets),
             "maps": len(self._written_maps),
             "members": sum(len(entry.members) for entry in self._sets.values()),
-            "problems": len(self.broken) + len(self.broken_sets),
+            "problems": len(self.faults) + len(self.broken_sets),
         }
 
 
@@ -358,9 +370,8 @@ class Plan:
         changed: list[tuple[str, Chain]] = []
         for name in sorted(dirty):
             chain = table.effective(name)
-            if chain is None:
-                continue
-            if not self.whole and table._written.get(name) == chain:
+            table.note_fault(name)
+            if chain is None or (not self.whole and table._written.get(name) == chain):
                 continue
             try:
                 _ = chain.encoded

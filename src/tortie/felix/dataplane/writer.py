@@ -14,6 +14,7 @@ from tortie.net.nft.connection import Connection, Refusal
 from tortie.net.nft.transaction import Transaction
 
 _ROUNDS = 50
+NO_RIGHTS = "writing nftables rules needs the capability CAP_NET_ADMIN (run as root)"
 
 
 class ApplyError(Exception):
@@ -70,7 +71,7 @@ class TableWriter:
     def _isolate(self, refusals: list[Refusal]) -> None:
         for refusal in refusals:
             if refusal.errno in (errno.EPERM, errno.EACCES):
-                raise NotSupportedError("writing nftables rules needs the capability CAP_NET_ADMIN (run as root)")
+                raise NotSupportedError(NO_RIGHTS)
             if refusal.errno in (errno.EPROTONOSUPPORT, errno.EINVAL, errno.EOPNOTSUPP) and self._no_tables(refusal):
                 raise NotSupportedError("this kernel has no nf_tables (CONFIG_NF_TABLES)")
         progress = False

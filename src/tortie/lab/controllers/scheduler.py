@@ -1,13 +1,14 @@
 """The scheduler: gives each pending pod a node.
 
 In: pods without a node, nodes. Out: a binding for each pod that fits somewhere; for others the condition PodScheduled
-False and an Event that counts the reasons. Fits: node selector, required node affinity, taints, readiness, being
-schedulable. Of those that fit, the node with the fewest pods of the same owner, then the fewest pods, wins.
+False and an Event that counts the reasons. Of the nodes that fit (see `fitting`) the most preferred wins, then the one
+with the fewest pods of the same owner, then the one with the fewest pods.
 """
 
 from collections import Counter
-from datetime import UTC, datetime
 
+from tortie.lab.controllers.affinity import rejection
+from tortie.lab.controllers.fitting import preference, refusal
 from tortie.lab.controllers.world import (
     Key,
     Object,
@@ -16,9 +17,8 @@ from tortie.lab.controllers.world import (
     condition,
     controller_of,
     is_active,
-    is_ready,
     key_of,
-    selects,
+    now,
 )
 from tortie.model.catalog import NODES, PODS
 
@@ -30,6 +30,7 @@ class Scheduler:
         self._world = world
         self._pods = world.cache(PODS, indexes={"node": lambda pod: [pod.get("spec", {}).get("nodeName", "")]})
         self._nodes = world.cache(NODES)
+        # Decisions that the cache does not show yet: the pod and its node.
         self._assumed: dict[Key, str] = {}
         # One worker: each decision must see the one before.
         self.queue = Queue("scheduler", self._reconcile, workers=1)
@@ -41,10 +42,17 @@ class Scheduler:
         assert pod is not None
         if new is None or new.get("spec", {}).get("nodeName"):
             self._assumed.pop(key_of(pod), None)
-        elif new is not None:
+            if new is None or not is_active(new):
+                self._try_all()
+        else:
             self.queue.add(key_of(new))
 
-    def _node_changed(self, _old: Object | None, _new: Object | None) -> None:
+    def _node_changed(self, old: Object | None, new: Object | None) -> None:
+        if old is not None and new is not None and _fitness(old) == _fitness(new):
+            return
+        self._try_all()
+
+    def _try_all(self) -> None:
         for pod in self._pods.by_index("node", ""):
             self.queue.add(key_of(pod))
 
@@ -52,12 +60,13 @@ class Scheduler:
         pod = self._pods.get(key[1], key[0])
         if pod is None or pod["spec"].get("nodeName") or not is_active(pod) or key in self._assumed:
             return
-        if pod["spec"].get("schedulerName", NAME) != NAME:
+        if pod["spec"].get("schedulerName", NAME) != NAME or pod["spec"].get("schedulingGates"):
             return
+        placed = self._placed()
         refusals: Counter[str] = Counter()
         fitting = []
         for node in self._nodes.items():
-            reason = refusal(pod, node)
+            reason = refusal(pod, node) or rejection(pod, node, placed)
             if reason:
                 refusals[reason] += 1
             else:
@@ -65,36 +74,36 @@ class Scheduler:
         if not fitting:
             await self._cannot(pod, refusals)
             return
-        chosen = min(fitting, key=lambda node: self._load(node["metadata"]["name"], pod))["metadata"]["name"]
-        self._assumed[key] = chosen
+        chosen: str = min(fitting, key=lambda node: _rank(pod, node, placed))["metadata"]["name"]
+        await self._bind(key, pod, chosen)
+
+    def _placed(self) -> list[tuple[Object, Object]]:
+        """Every pod that holds a place on a node, with that node; decisions not yet seen included."""
+        nodes = {node["metadata"]["name"]: node for node in self._nodes.items()}
+        placed: list[tuple[Object, Object]] = []
+        for name, node in nodes.items():
+            placed += [(pod, node) for pod in self._pods.by_index("node", name) if is_active(pod)]
+        for key, name in self._assumed.items():
+            pod = self._pods.get(key[1], key[0])
+            if pod is not None and name in nodes:
+                placed.append((pod, nodes[name]))
+        return placed
+
+    async def _bind(self, key: Key, pod: Object, node: str) -> None:
+        self._assumed[key] = node
+        body = {
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": {"name": key[1], "namespace": key[0], "uid": pod["metadata"]["uid"]},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+        }
         try:
-            await self._world.client.raw(
-                "POST",
-                PODS.path(key[0], key[1], "binding"),
-                body={
-                    "apiVersion": "v1",
-                    "kind": "Binding",
-                    "metadata": {"name": key[1], "namespace": key[0]},
-                    "target": {"apiVersion": "v1", "kind": "Node", "name": chosen},
-                },
-            )
+            await self._world.client.raw("POST", PODS.path(key[0], key[1], "binding"), body=body)
         except BaseException:
             self._assumed.pop(key, None)
             raise
-        message = f"Successfully assigned {key[0]}/{key[1]} to {chosen}"
+        message = f"Successfully assigned {key[0]}/{key[1]} to {node}"
         self._world.event(PODS, pod, "Normal", "Scheduled", message)
-
-    def _load(self, node: str, pod: Object) -> tuple[int, int, str]:
-        """Pods of the same owner on the node, all pods on the node, its name."""
-        owner = (controller_of(pod) or {}).get("uid")
-        on_node = [other for other in self._pods.by_index("node", node) if is_active(other)]
-        siblings = sum(1 for other in on_node if owner and (controller_of(other) or {}).get("uid") == owner)
-        assumed = [key for key, name in self._assumed.items() if name == node]
-        for key in assumed:
-            other = self._pods.get(key[1], key[0])
-            if other is not None and owner and (controller_of(other) or {}).get("uid") == owner:
-                siblings += 1
-        return siblings, len(on_node) + len(assumed), node
 
     async def _cannot(self, pod: Object, refusals: Counter[str]) -> None:
         total = sum(refusals.values())
@@ -103,22 +112,17 @@ class Scheduler:
         if condition(pod, "PodScheduled").get("message") == message:
             return
         namespace, name = key_of(pod)
+        entry = {
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": "Unschedulable",
+            "message": message,
+            "lastTransitionTime": now(),
+        }
         await self._world.client.patch(
             PODS.untyped(),
             name,
-            {
-                "status": {
-                    "conditions": [
-                        {
-                            "type": "PodScheduled",
-                            "status": "False",
-                            "reason": "Unschedulable",
-                            "message": message,
-                            "lastTransitionTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-                        }
-                    ]
-                }
-            },
+            {"status": {"conditions": [entry]}},
             namespace=namespace,
             patch_type="strategic",
             subresource="status",
@@ -126,47 +130,19 @@ class Scheduler:
         self._world.event(PODS, pod, "Warning", "FailedScheduling", message)
 
 
-def refusal(pod: Object, node: Object) -> str:
-    """Why the pod cannot run on the node, "" if it can."""
-    spec, labels = pod["spec"], node["metadata"].get("labels", {})
-    if not is_ready(node):
-        return "node(s) were not ready"
-    if node.get("spec", {}).get("unschedulable") and not _tolerated(_UNSCHEDULABLE, spec):
-        return "node(s) were unschedulable"
-    for key, value in (spec.get("nodeSelector") or {}).items():
-        if labels.get(key) != value:
-            return "node(s) didn't match Pod's node affinity/selector"
-    affinity = (spec.get("affinity") or {}).get("nodeAffinity", {})
-    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
-    if required is not None and not any(_term(term, node) for term in required.get("nodeSelectorTerms", ())):
-        return "node(s) didn't match Pod's node affinity/selector"
-    for taint in node.get("spec", {}).get("taints", ()):
-        if taint.get("effect") in ("NoSchedule", "NoExecute") and not _tolerated(taint, spec):
-            return f"node(s) had untolerated taint {{{taint['key']}: {taint.get('value', '')}}}"
-    return ""
+def _rank(pod: Object, node: Object, placed: list[tuple[Object, Object]]) -> tuple[int, int, int, str]:
+    """Smallest is best: preference first, then pods of the same owner on the node, then all pods on it."""
+    name: str = node["metadata"]["name"]
+    owner = (controller_of(pod) or {}).get("uid")
+    there = [other for other, at in placed if at["metadata"]["name"] == name]
+    siblings = sum(owner is not None and (controller_of(other) or {}).get("uid") == owner for other in there)
+    return -preference(pod["spec"], node), siblings, len(there), name
 
 
-_UNSCHEDULABLE = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
-
-
-def _term(term: Object, node: Object) -> bool:
-    fields = term.get("matchFields", ())
-    expressions = term.get("matchExpressions", ())
-    if not fields and not expressions:
-        return False
-    return selects({"matchExpressions": expressions}, node["metadata"].get("labels", {})) and selects(
-        {"matchExpressions": fields}, {"metadata.name": node["metadata"]["name"]}
-    )
-
-
-def _tolerated(taint: Object, spec: Object) -> bool:
-    for toleration in spec.get("tolerations") or ():
-        if toleration.get("effect") not in (None, "", taint.get("effect")):
-            continue
-        key = toleration.get("key", "")
-        if toleration.get("operator", "Equal") == "Exists":
-            if key in ("", taint["key"]):
-                return True
-        elif key == taint["key"] and toleration.get("value", "") == taint.get("value", ""):
-            return True
-    return False
+def _fitness(node: Object) -> Object:
+    """What of a node decides about pods; its heartbeats do not."""
+    return {
+        "labels": node["metadata"].get("labels"),
+        "spec": node.get("spec"),
+        "ready": condition(node, "Ready").get("status"),
+    }

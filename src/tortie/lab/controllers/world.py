@@ -5,8 +5,9 @@ for each key, again after a delay if it failed. Controllers look at the caches f
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from tortie.kube.cache import Cache, EventType
@@ -64,6 +65,7 @@ class Queue:
         self._active: set[Key] = set()
         self._again: set[Key] = set()
         self._failures: dict[Key, int] = {}
+        self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._done = self._failed = 0
 
     def add(self, key: Key) -> None:
@@ -75,7 +77,18 @@ class Queue:
             self._waiting.put_nowait(key)
 
     def add_later(self, key: Key, seconds: float) -> None:
-        asyncio.get_running_loop().call_later(seconds, self.add, key)
+        """The same after some seconds. Of several such requests for one key the earliest counts."""
+        loop = asyncio.get_running_loop()
+        timer = self._timers.get(key)
+        if timer is not None and timer.when() <= loop.time() + seconds:
+            return
+        if timer is not None:
+            timer.cancel()
+        self._timers[key] = loop.call_later(seconds, self._due, key)
+
+    def _due(self, key: Key) -> None:
+        del self._timers[key]
+        self.add(key)
 
     def statistics(self) -> dict[str, int]:
         return {
@@ -139,9 +152,10 @@ class World:
         *,
         indexes: dict[str, Callable[[Object], list[str]]] | None = None,
         field_selector: str = "",
+        namespace: str | None = None,
         name: str = "",
     ) -> Cache[Object]:
-        """The cache of a resource; made at the first call, whose indexes and selector count."""
+        """The cache of a resource; made at the first call, whose indexes, selector and namespace count."""
         title = name or f"{resource.plural}.{resource.group}"
         if title not in self.caches:
             listeners: list[Callable[[Object | None, Object | None], None]] = []
@@ -157,6 +171,7 @@ class World:
                 on_event=on_event,
                 indexes={"owner": owners, "namespace": namespaces, **(indexes or {})},
                 field_selector=field_selector,
+                namespace=namespace,
             )
         return self.caches[title]
 
@@ -231,11 +246,41 @@ def condition(obj: Object, type_: str) -> Object:
     return {}
 
 
+def new_conditions(obj: Object, *wanted: tuple[str, str, str, str], updates: bool = False) -> list[Object]:
+    """The conditions (type, status, reason, message) with the times of the ones that the object has already.
+
+    updates: whether conditions of this kind say when they were written (lastUpdateTime)."""
+    stamp = now()
+    result = []
+    for type_, status, reason, message in wanted:
+        old = condition(obj, type_)
+        same = (old.get("status"), old.get("reason"), old.get("message")) == (status, reason, message)
+        entry = {
+            "type": type_,
+            "status": status,
+            "reason": reason,
+            "message": message,
+            "lastTransitionTime": old.get("lastTransitionTime", stamp) if old.get("status") == status else stamp,
+        }
+        if updates:
+            entry["lastUpdateTime"] = old.get("lastUpdateTime", stamp) if same else stamp
+        result.append(entry)
+    return result
+
+
+def now() -> str:
+    """The time as the API writes it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def age(stamp: str | None) -> float:
+    """Seconds since a time of the API; 0 if there is none."""
+    if not stamp:
+        return 0.0
+    return (datetime.now(UTC) - datetime.fromisoformat(stamp)).total_seconds()
+
+
 def is_active(pod: Object) -> bool:
     """Neither finished nor being deleted."""
     finished = pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
     return not finished and "deletionTimestamp" not in pod["metadata"]
-
-
-def all_keys(caches: Iterable[Cache[Object]]) -> list[Key]:
-    return [key_of(obj) for cache in caches for obj in cache.items()]

@@ -138,8 +138,8 @@ class Capabilities(ApiStruct, frozen=True, kw_only=True):
 
 
 class SecurityContext(ApiStruct, frozen=True, kw_only=True):
-    run_as_user: int | None = None
-    run_as_group: int | None = None
+    run_as_user: int | None = msgspec.field(default=None, name="runAsUser")
+    run_as_group: int | None = msgspec.field(default=None, name="runAsGroup")
     privileged: bool = False
     read_only_root_filesystem: bool = False
     capabilities: Capabilities | None = None
@@ -151,8 +151,8 @@ class Sysctl(ApiStruct, frozen=True, kw_only=True):
 
 
 class PodSecurityContext(ApiStruct, frozen=True, kw_only=True):
-    run_as_user: int | None = None
-    run_as_group: int | None = None
+    run_as_user: int | None = msgspec.field(default=None, name="runAsUser")
+    run_as_group: int | None = msgspec.field(default=None, name="runAsGroup")
     fs_group: int | None = None
     supplemental_groups: list[int] = []
     sysctls: list[Sysctl] = []

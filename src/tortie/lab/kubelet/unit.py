@@ -35,6 +35,7 @@ from tortie.lab.kubelet.volumes import VolumeError
 
 _BACKOFF_FIRST, _BACKOFF_LIMIT, _BACKOFF_FORGET = 10.0, 300.0, 600.0
 _MESSAGE_LIMIT = 4096
+_REFERENCE_RETRY = 2.0
 
 
 class Backoff:
@@ -202,7 +203,7 @@ class Unit:
         if self.waiting.reason != reason or self.waiting.message != message:
             self._event("Warning", "Failed", f"Error: {message}")
         self.wait_as(reason, message)
-        self._retry_at = time.monotonic() + 5.0
+        self._retry_at = time.monotonic() + _REFERENCE_RETRY
         return False
 
     def _cannot_pull(self, message: str) -> bool:

@@ -1,0 +1,180 @@
+"""`tortie node start`: services under runit, from the first start to the last stop. Felix is left out here: its room
+tests it, and the lab tests the whole node."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from node_world import Cluster, Machine, cluster_in, register
+
+from lan import eventually
+
+pytestmark = [pytest.mark.netns]
+
+OPTIONS = {"CALICO_DISABLE_FELIX": "true", "CALICO_IPV6POOL_CIDR": "none", "IP6": "none"}
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, request: pytest.FixtureRequest):
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    with cluster_in(tmp_path, nodes=getattr(request, "param", 1)) as one:
+        register(one)
+        yield one
+
+
+def running(machine: Machine) -> set[str]:
+    """The services that runit calls running."""
+    root = machine.path("/etc/service/available")
+    return {
+        d.name
+        for d in root.iterdir()
+        if (d / "supervise/stat").exists() and "run" in (d / "supervise/stat").read_text()
+    }
+
+
+def pid(machine: Machine, service: str) -> int:
+    """The service's process, as the host numbers it."""
+    text = machine.path(f"/etc/service/available/{service}/supervise/pid").read_text()
+    return int(text) if text.strip() else 0
+
+
+@pytest.mark.parametrize("cluster", [2], indirect=True)
+def test_two_nodes_come_up_exchange_routes_and_survive_the_loss_of_any_service(cluster: Cluster):
+    first, second = cluster.machines
+    began = time.monotonic()
+    starts = [m.start(**OPTIONS) for m in cluster.machines]
+    eventually(lambda: running(first) == {"bird", "confd", "cni", "node-services"}, within=20)
+    for machine in cluster.machines:
+        eventually(lambda m=machine: m.tortie("node", "ready", "--bird-ready", check=False).returncode == 0, within=20)
+    assert "Mesh_172_30_0_12" in first.run("birdcl", "-s", "/var/run/calico/bird.ctl", "show", "protocols").stdout
+    print("two nodes ready after", round(time.monotonic() - began, 2), "s")
+    assert first.tortie("node", "live", "--bird-live").returncode == 0
+
+    def network_is_up() -> bool:
+        conditions = cluster.get("node", "node-1")["status"].get("conditions", [])
+        return any(c["type"] == "NetworkUnavailable" and c["status"] == "False" for c in conditions)
+
+    eventually(network_is_up)
+    memory = {name: rss_mib(first, pid(first, name)) for name in running(first)}
+    print("resident memory in MiB:", memory)
+    assert memory["confd"] < 60
+    assert memory["node-services"] < 70
+
+    for service in ("bird", "confd", "node-services"):
+        before = pid(first, service)
+        first.run("kill", "-KILL", str(before))
+        eventually(lambda s=service, b=before: pid(first, s) not in (0, b) and s in running(first), what=f"{service}'s return")
+    eventually(lambda: first.tortie("node", "ready", "--bird-ready", check=False).returncode == 0, within=20)
+    for name in ("bird", "confd", "node-services"):
+        assert first.path(f"/var/log/calico/{name}/current").stat().st_size > 0
+    assert "node is prepared" in first.output()
+    assert "confd" in first.output(), "the services' lines go to the container's output too"
+
+    for start in starts:
+        start.terminate()
+    assert [s.wait(15) for s in starts] == [0, 0]
+    eventually(lambda: not (first.processes() + second.processes()), what="the end of all processes")
+
+
+def test_a_restart_of_bird_is_a_graceful_one(cluster: Cluster):
+    (machine,) = cluster.machines
+    start = machine.start(**OPTIONS)
+    eventually(lambda: "bird" in running(machine), within=20)
+    eventually(lambda: machine.path("/var/run/calico/bird.ctl").exists())
+    machine.run("sv", "-w", "5", "restart", "/etc/service/enabled/bird")
+    log = machine.path("/var/log/calico/bird/current").read_text()
+    assert "Shutting down" not in log, "peers are not told, so they keep our routes"
+    start.terminate()
+    assert start.wait(15) == 0
+
+
+def test_services_do_not_outlive_a_killed_entry_point_and_a_new_one_takes_over(cluster: Cluster):
+    (machine,) = cluster.machines
+    start = machine.start(**OPTIONS)
+    eventually(lambda: running(machine) == {"bird", "confd", "cni", "node-services"}, within=20)
+    old = pid(machine, "confd")
+    start.kill()
+    start.wait()
+    inner = [p for p in machine.processes() if "runsvdir" in p and p.startswith("calico-node")]
+    assert len(inner) <= 1
+    again = machine.start(**OPTIONS)
+    eventually(lambda: pid(machine, "confd") != old and "confd" in running(machine), within=20)
+    eventually(lambda: machine.tortie("node", "live", "--bird-live", check=False).returncode == 0, within=20)
+    assert sum("runsvdir -P" in p and not p.startswith("calico-node") for p in machine.processes()) == 1
+    again.terminate()
+    assert again.wait(15) == 0
+    eventually(lambda: not machine.processes(), what="the end of all processes")
+
+
+def test_the_backend_decides_which_services_run(cluster: Cluster):
+    (machine,) = cluster.machines
+    start = machine.start(**OPTIONS, CALICO_NETWORKING_BACKEND="vxlan", CALICO_DISABLE_FILE_LOGGING="true")
+    eventually(lambda: running(machine) == {"cni", "node-services"}, within=20)
+    assert not machine.path("/etc/service/enabled/bird").exists()
+    assert not machine.path("/var/log/calico/cni").exists()
+    start.terminate()
+    assert start.wait(15) == 0
+
+
+def test_shutdown_is_noted_and_told_to_kubernetes(cluster: Cluster):
+    (machine,) = cluster.machines
+    machine.path("/var/lib/calico").mkdir(exist_ok=True)
+    machine.tortie("node", "shutdown")
+    assert machine.path("/var/lib/calico/shutdownTS").read_text().endswith("Z")
+    conditions = cluster.get("node", "node-1")["status"]["conditions"]
+    assert [(c["status"], c["reason"]) for c in conditions if c["type"] == "NetworkUnavailable"] == [
+        ("True", "CalicoIsDown")
+    ]
+
+
+def test_node_status_is_reported_on_request_and_the_cni_kubeconfig_is_kept(cluster: Cluster):
+    (machine,) = cluster.machines
+    account = {"apiVersion": "v1", "kind": "ServiceAccount"}
+    cluster.apply({**account, "metadata": {"name": "calico-cni-plugin", "namespace": "kube-system"}})
+    start = machine.start(**OPTIONS)
+    eventually(lambda: "bird" in running(machine), within=20)
+    request = {
+        "apiVersion": "projectcalico.org/v3",
+        "kind": "CalicoNodeStatus",
+        "metadata": {"name": "mine"},
+        "spec": {"node": "node-1", "classes": ["Agent", "BGP", "Routes"], "updatePeriodSeconds": 1},
+    }
+    cluster.apply(request)
+
+    def reported() -> bool:
+        status = cluster.get("caliconodestatuses.projectcalico.org", "mine").get("status", {})
+        return status.get("agent", {}).get("birdV4", {}).get("state") == "Ready"
+
+    eventually(reported, within=20)
+    status = cluster.get("caliconodestatuses.projectcalico.org", "mine")["status"]
+    assert status["agent"]["birdV4"]["version"].startswith("2.")
+    routes = [r["destination"] for r in status["routes"]["routesV4"]]
+    assert "172.30.0.0/24" in routes
+    file = machine.path("/etc/cni/net.d/calico-kubeconfig")
+    eventually(file.exists)
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert json.loads(file.read_text())["current-context"] == "calico-context"
+    start.send_signal(signal.SIGTERM)
+    assert start.wait(15) == 0
+
+
+def rss_mib(machine: Machine, inner: int) -> float:
+    text = machine.run("cat", f"/proc/{inner}/status").stdout
+    line = next(x for x in text.splitlines() if x.startswith("VmRSS:"))
+    return round(int(line.split()[1]) / 1024, 1)
+
+
+def test_probes_say_what_is_wrong(cluster: Cluster):
+    (machine,) = cluster.machines
+    done = machine.tortie("node", "ready", "-felix-ready", "-bird-ready", check=False)
+    assert done.returncode == 1
+    assert "Felix is not ready: no answer at localhost:9099" in done.stderr
+    assert "BIRD is not ready: BIRD at /var/run/calico/bird.ctl: No such file or directory" in done.stderr
+    began = time.monotonic()
+    subprocess.run(machine.command("true"), check=True)
+    assert time.monotonic() - began < 5
