@@ -115,7 +115,7 @@ def test_a_bad_value_falls_back_to_the_default_not_to_a_lower_source() -> None:
     found = effective(settings(environment(VXLANPORT="many")), configuration("default", VXLANPort="4800"))
     assert found.text("VXLANPort") == "4789"
     [problem] = found.problems
-    assert "VXLANPort='many' in environment is not a whole number" in problem
+    assert "VxlanPort='many' in environment is not a whole number" in problem
     assert "4789" in problem
 
 

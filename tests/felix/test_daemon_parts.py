@@ -1,7 +1,6 @@
 """The small parts of the daemon: status files, the MTU of pods, and what users are told about problems."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -153,4 +152,4 @@ def test_every_kind_of_object_has_words_and_those_of_the_api_a_reference() -> No
 def test_writing_files_needs_no_temporary_file_afterwards(tmp_path: Path) -> None:
     files = StatusFiles(tmp_path)
     files.sync({KEY: endpoint()})
-    assert os.listdir(tmp_path / "endpoint-status") == [file_name(KEY)]
+    assert [path.name for path in (tmp_path / "endpoint-status").iterdir()] == [file_name(KEY)]

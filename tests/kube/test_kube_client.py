@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from kube_fake_api import FakeApi, answer, reset
+from structlog.testing import capture_logs
 
 from tortie.kube import requests
 from tortie.kube.client import Client
@@ -165,6 +166,25 @@ async def test_no_answer_is_unavailable_with_the_address_in_the_text(api: FakeAp
         with pytest.raises(Unavailable) as caught:
             await client.get(NODES, "x")
         assert caught.value.status == 0
+
+
+async def test_a_pause_ends_when_a_server_that_was_away_answers_somebody(api: FakeApi) -> None:
+    async with Client(api.config) as client:
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+        await client.pause(0.05)
+        assert loop.time() - begin >= 0.05
+        await api.stop()
+        with capture_logs() as logs:
+            for _ in range(3):
+                with pytest.raises(Unavailable):
+                    await client.get(NODES, "x")
+            pause = asyncio.create_task(client.pause(60))
+            await asyncio.sleep(0)
+            await api.start()
+            await client.raw("GET", "/api/v1/nodes/x")
+            await asyncio.wait_for(pause, 1)
+        assert [line["event"] for line in logs] == ["the API server does not answer", "the API server answers again"]
 
 
 # --- credentials -------------------------------------------------------------------------------------------------

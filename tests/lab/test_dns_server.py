@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from dnslib import EDNS0, QTYPE, RCODE, RR, A, DNSRecord
-
 from tools import ApiServer
+
 from tortie.kube.client import Client
 from tortie.kube.config import load
 from tortie.lab.dns.forward import Forwarder, Upstream

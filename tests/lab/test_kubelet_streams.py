@@ -104,7 +104,7 @@ def test_a_command_ends_when_its_client_goes_away(world: World) -> None:
     )
 
     def sleeping() -> bool:
-        return "sleep 4321" in world.run_in_node("ps", "axo", "args")
+        return "sleep 4321" in world.run_in_node("ps", "axwwo", "args")
 
     wait_for(sleeping, "the command runs")
     process.kill()

@@ -22,8 +22,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 def processes(world: World, word: str) -> set[int]:
     """Pids, as the node numbers them, of commands whose line has the word in it."""
-    lines = world.run_in_node("ps", "axo", "pid,args").splitlines()[1:]
-    return {int(line.split()[0]) for line in lines if word in line and "bwrap" not in line and "ps axo" not in line}
+    lines = world.run_in_node("ps", "axwwo", "pid,args").splitlines()[1:]
+    return {int(line.split()[0]) for line in lines if word in line and "bwrap" not in line and "ps axwwo" not in line}
 
 
 def restarts(world: World, name: str) -> int:
@@ -38,7 +38,9 @@ def test_running_containers_survive_a_killed_kubelet(world: World) -> None:
     pids = processes(world, "# keeper")
     assert pids
     world.kill_kubelet()
-    count = len((world.root_dir / "pods" / before["metadata"]["uid"] / "containers/main/0.log").read_text().splitlines())
+    count = len(
+        (world.root_dir / "pods" / before["metadata"]["uid"] / "containers/main/0.log").read_text().splitlines()
+    )
     world.start_kubelet()
     assert processes(world, "# keeper") == pids
     after = world.get("pod", "keeper")
@@ -83,8 +85,9 @@ def test_pods_deleted_meanwhile_are_torn_down(world: World) -> None:
     wait_for(lambda: world.get("pod", "dropped") is None, "the object is gone")
     for name in ("dropped", "dropped-hard"):
         wait_for(
-            lambda name=name: [c["command"] for c in world.cni_calls() if f"K8S_POD_NAME={name};" in c["args"]].count("DEL")
-            == 2,
+            lambda name=name: (
+                [c["command"] for c in world.cni_calls() if f"K8S_POD_NAME={name};" in c["args"]].count("DEL") == 2
+            ),
             f"CNI DEL of {name}",
         )
     wait_for(lambda: not list((world.root_dir / "pods").iterdir()), "no directory is left")
@@ -97,7 +100,8 @@ def test_a_killed_shim_takes_its_container_with_it_and_the_pod_restarts(world: W
     world.wait_phase("shimless", "Running")
     (pid,) = processes(world, "sleep 7003")
     parents = dict(
-        line.split()[:2] for line in world.run_in_node("ps", "axo", "pid,ppid").splitlines()[1:]  # type: ignore[misc]
+        line.split()[:2]
+        for line in world.run_in_node("ps", "axwwo", "pid,ppid").splitlines()[1:]  # type: ignore[misc]
     )
     shim = parents[parents[parents[str(pid)]]]
     assert "shim.parent" in world.run_in_node("cat", f"/proc/{shim}/cmdline")
@@ -113,7 +117,7 @@ def test_a_shim_is_small(world: World) -> None:
         world.wait_phase(f"small-{n}", "Running")
     shims = [
         int(line.split()[0])
-        for line in world.run_in_node("ps", "axo", "pid,ppid,args").splitlines()[1:]
+        for line in world.run_in_node("ps", "axwwo", "pid,ppid,args").splitlines()[1:]
         if "shim.parent" in line and "kubelet --node" not in line
     ]
     sizes = []
@@ -146,5 +150,3 @@ def test_after_a_power_cut_pods_get_new_sandboxes(world: World) -> None:
     assert {c["id"] for c in old} == {calls[0]["id"]}
     assert all(c["netns"] == "" for c in old), "the namespace vanished with the node"
     world.delete("phoenix")
-
-

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 from proxy_world import NODE4, PODS, PORT, ProxyWorld
-
 from tools import ApiServer, api_server_in
+
 from tortie.kube.client import Client
 from tortie.kube.config import load
 from tortie.lab.proxy.rules import TABLE

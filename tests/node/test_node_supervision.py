@@ -68,7 +68,9 @@ def test_two_nodes_come_up_exchange_routes_and_survive_the_loss_of_any_service(c
     for service in ("bird", "confd", "node-services"):
         before = pid(first, service)
         first.run("kill", "-KILL", str(before))
-        eventually(lambda s=service, b=before: pid(first, s) not in (0, b) and s in running(first), what=f"{service}'s return")
+        eventually(
+            lambda s=service, b=before: pid(first, s) not in (0, b) and s in running(first), what=f"{service}'s return"
+        )
     eventually(lambda: first.tortie("node", "ready", "--bird-ready", check=False).returncode == 0, within=20)
     for name in ("bird", "confd", "node-services"):
         assert first.path(f"/var/log/calico/{name}/current").stat().st_size > 0

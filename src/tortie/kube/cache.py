@@ -12,7 +12,8 @@ An object that does not decode is reported as absent until a readable version ar
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing
 from typing import Any, Generic, Literal, TypeVar
 
 from tortie.kube import requests
@@ -203,7 +204,7 @@ class Cache(Generic[T]):
                 # Many attempts, no progress: the version we hold may be what the server chokes on. Refused
                 # connections say nothing about it.
                 self._version, stalled = (None if self._reached else self._version), 0
-            await asyncio.sleep(self._backoff.next())
+            await self._client.pause(self._backoff.next())
 
     async def _resync(self) -> None:
         self._lists += 1
@@ -262,7 +263,18 @@ class Cache(Generic[T]):
         )
         objects: dict[ObjectKey, T] = {}
         bad: dict[ObjectKey, Undecodable] = {}
-        stream = self._client.watch_batches(self.resource, request, silence=self._silence)
+        async with aclosing(self._client.watch_batches(self.resource, request, silence=self._silence)) as stream:
+            if await self._collect(stream, objects, bad):
+                return
+        raise Unavailable(0, "BadStream", "the server ended the initial events before they were complete")
+
+    async def _collect(
+        self,
+        stream: AsyncIterator[Sequence[WatchEvent[T]]],
+        objects: dict[ObjectKey, T],
+        bad: dict[ObjectKey, Undecodable],
+    ) -> bool:
+        """Gathers initial events; True once they were complete and have replaced the state."""
         async for batch in stream:
             for event in batch:
                 if event.type == "ERROR":
@@ -273,7 +285,7 @@ class Cache(Generic[T]):
                     self._replace(objects, bad, event.resource_version)
                     self._backoff.reset()
                     self._became_synced()
-                    return
+                    return True
                 if event.undecodable is not None:
                     objects.pop(event.undecodable.key, None)
                     bad[event.undecodable.key] = event.undecodable
@@ -284,7 +296,7 @@ class Cache(Generic[T]):
                         objects.pop(key, None)
                     else:
                         objects[key] = event.object
-        raise Unavailable(0, "BadStream", "the server ended the initial events before they were complete")
+        return False
 
     async def _follow(self, version: str | None) -> bool:
         """One watch from a version on, until it ends. True if it brought the state forward."""
@@ -300,16 +312,17 @@ class Cache(Generic[T]):
         )
         progressed = False
         self._reached = False
-        async for batch in self._client.watch_batches(self.resource, request, silence=self._silence):
-            self._reached = True
-            for event in batch:
-                if event.type == "ERROR":
-                    assert event.status is not None
-                    raise from_status(event.status)
-                self._apply(event)
-                progressed = True
-                self._backoff.reset()
-            self._changed.set()
+        async with aclosing(self._client.watch_batches(self.resource, request, silence=self._silence)) as stream:
+            async for batch in stream:
+                self._reached = True
+                for event in batch:
+                    if event.type == "ERROR":
+                        assert event.status is not None
+                        raise from_status(event.status)
+                    self._apply(event)
+                    progressed = True
+                    self._backoff.reset()
+                self._changed.set()
         return progressed
 
     # --- state -------------------------------------------------------------------------------------------------
@@ -414,6 +427,10 @@ class Cache(Generic[T]):
 
     def _failed(self, error: ApiError, consequence: str) -> None:
         self._failures += 1
+        if error.reason == "Unreachable":
+            # A stream that broke, or a server that is away: the client says so, once for all its caches.
+            _log.debug("watching interrupted", resource=self.resource.plural, error=str(error))
+            return
         suppressed = self._throttle.allow(type(error).__name__)
         if suppressed is not None:
             _log.warning(

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -25,8 +25,11 @@ from tortie.kube.objects import ObjectList, WatchEvent, codec
 from tortie.kube.requests import PatchType, PropagationPolicy, Request
 from tortie.kube.watch import LineSplitter
 from tortie.model.resource import Resource
+from tortie.service.log import get_logger
 
 T = TypeVar("T")
+
+_log = get_logger("kube.client")
 
 _NETWORK_ERRORS = (aiohttp.ClientError, OSError, asyncio.TimeoutError, EOFError)
 
@@ -48,6 +51,8 @@ class Client:
         self._retired: list[aiohttp.ClientSession] = []
         self._cert_stamp: tuple[float, ...] = ()
         self._cert_checked = float("-inf")
+        self._away_since: float | None = None
+        self._back = asyncio.Event()
         self._requests = 0
         self._errors = 0
         self._watches = 0
@@ -74,7 +79,14 @@ class Client:
             "requests_total": self._requests,
             "errors_total": self._errors,
             "open_watches": self._watches,
+            "server_away": float(self._away_since is not None),
         }
+
+    async def pause(self, delay: float) -> None:
+        """Sleeps between attempts, but only until a server that was away answers somebody again."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(delay):
+                await self._back.wait()
 
     # --- verbs -------------------------------------------------------------------------------------------------
 
@@ -211,7 +223,7 @@ class Client:
         timeout_seconds: int = 0,
         send_initial_events: bool = False,
         silence: float | None = 180.0,
-    ) -> AsyncIterator[WatchEvent[T]]:
+    ) -> AsyncGenerator[WatchEvent[T], None]:
         """Events after a resource version, until the server ends the stream (the iteration then just ends).
 
         silence: seconds without a single byte after which the connection counts as dead. Raises Gone or another
@@ -227,20 +239,23 @@ class Client:
             timeout_seconds=timeout_seconds,
             send_initial_events=send_initial_events,
         )
-        async for batch in self.watch_batches(resource, request, silence=silence):
-            for event in batch:
-                yield event
+        async with contextlib.aclosing(self.watch_batches(resource, request, silence=silence)) as batches:
+            async for batch in batches:
+                for event in batch:
+                    yield event
 
     async def watch_batches(
         self, resource: Resource[T], request: Request, *, silence: float | None = 180.0
-    ) -> AsyncIterator[Sequence[WatchEvent[T]]]:
+    ) -> AsyncGenerator[Sequence[WatchEvent[T]], None]:
         """The events of `watch`, those that arrived together in one list."""
         decode = codec(resource).frame
         splitter = LineSplitter()
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=silence)
+        opened = False
         self._watches += 1
         try:
             async with self._open(request, timeout) as response:
+                opened = True
                 if response.status != 200:
                     raise self._failure(request, response, await response.read())
                 async for chunk in response.content.iter_any():
@@ -248,7 +263,7 @@ class Client:
                     if events:
                         yield events
         except _NETWORK_ERRORS as error:
-            raise self._unreachable(request, error) from error
+            raise self._unreachable(request, error, away=not opened) from error
         except (msgspec.DecodeError, ValueError) as error:
             raise Unavailable(0, "BadStream", f"{request.what}: {error}") from error
         finally:
@@ -268,7 +283,7 @@ class Client:
                         return body
                     failure = self._failure(request, response, body)
             except _NETWORK_ERRORS as error:
-                raise self._unreachable(request, error) from error
+                raise self._unreachable(request, error, away=True) from error
             if isinstance(failure, Unauthorized) and not refreshed:
                 refreshed = True
                 if await self._refresh_credentials():
@@ -309,6 +324,12 @@ class Client:
             allow_redirects=False,
             server_hostname=self.config.server_name,
         ) as response:
+            if self._away_since is not None:
+                away = round(time.monotonic() - self._away_since, 1)
+                self._away_since = None
+                self._back.set()
+                self._back = asyncio.Event()
+                _log.info("the API server answers again", server=self.config.server, after_seconds=away)
             yield response
 
     async def _authorization(self) -> str | None:
@@ -331,9 +352,13 @@ class Client:
         self._errors += 1
         return from_response(response.status, body, retry_after=response.headers.get("Retry-After"), what=request.what)
 
-    def _unreachable(self, request: Request, error: BaseException) -> Unavailable:
+    def _unreachable(self, request: Request, error: BaseException, *, away: bool) -> Unavailable:
+        """away: the server cannot be talked to at all, as opposed to a stream that broke off."""
         self._errors += 1
         text = str(error) or type(error).__name__
+        if away and self._away_since is None:
+            self._away_since = time.monotonic()
+            _log.warning("the API server does not answer", server=self.config.server, error=text)
         return Unavailable(0, "Unreachable", f"{request.what} at {self.config.server}: {text}")
 
     # --- connections -------------------------------------------------------------------------------------------

@@ -52,6 +52,7 @@ _JSON = dict[str, Any]
 
 CONFIG_MAPS = _kubernetes("v1", "ConfigMap", "configmaps", _JSON, "cm")
 SECRETS = _kubernetes("v1", "Secret", "secrets", _JSON)
+PERSISTENT_VOLUME_CLAIMS = _kubernetes("v1", "PersistentVolumeClaim", "persistentvolumeclaims", _JSON, "pvc")
 ENDPOINTS = _kubernetes("v1", "Endpoints", "endpoints", _JSON, "ep")
 EVENTS = _kubernetes("v1", "Event", "events", _JSON, "ev")
 LEASES = _kubernetes("coordination.k8s.io/v1", "Lease", "leases", _JSON)

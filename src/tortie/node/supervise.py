@@ -105,12 +105,14 @@ def render(
             target = logs / service.name
             target.mkdir(parents=True, exist_ok=True)
             # 10 MB, five old files; every line goes to calico-node's own output as well.
-            (target / "config").write_text("s10000000\nn5\nE*\n")
+            (target / "config").write_text("s10000000\nn5\ne*\n")
             _script(log / "run", f"#!/bin/sh\nexec 2>&1\nexec svlogd {shlex.quote(str(target))}\n")
         elif (log / "run").exists():
             (log / "run").unlink()
             _remove_empty(log)
         (enabled / service.name).symlink_to(base)
+    # runsvdir waits a second before it trusts a directory that has changed in the present one.
+    os.utime(enabled, (0, 0))
 
 
 def stop_leftovers(enabled: Path = ENABLED, *, seconds: int = _STOP_SECONDS) -> list[str]:

@@ -4,19 +4,40 @@ For the scheduler. In: a pod, a node, and the pods that have places. Out: a reas
 counts: ports of the node, required pod affinity and anti-affinity (of both sides), hard topology spread.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tortie.lab.controllers.world import Object, selects
 
-Placed = Sequence[tuple[Object, Object]]
+Placed = Iterable[tuple[Object, Object]]
 """Pods and the nodes they are on."""
 
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 
 
+def excludes(pod: Object) -> bool:
+    """Whether the pod has required anti-affinity, which binds pods that come later too."""
+    return bool(_terms(pod, "podAntiAffinity"))
+
+
+def asks_about_others(pod: Object) -> bool:
+    """Whether the pod's own wishes depend on which pods are where."""
+    spec = pod["spec"]
+    return bool(spec.get("affinity") or spec.get("topologySpreadConstraints") or any(_host_ports(pod)))
+
+
+def excluded(pod: Object, node: Object, excluding: Placed) -> str:
+    """Why pods that are there do not let the pod onto the node, "" if they do."""
+    for other, at in excluding:
+        for term in _terms(other, "podAntiAffinity"):
+            if _same_place(term, node, at) and _selected(term, other, pod):
+                return "node(s) didn't satisfy existing pods anti-affinity rules"
+    return ""
+
+
 def rejection(pod: Object, node: Object, placed: Placed) -> str:
-    """Why the pod cannot join the others on the node, "" if it can."""
+    """Why the pod's own wishes keep it off the node, "" if they do not. placed: every pod that has a place."""
+    placed = list(placed)
     ports = set(_host_ports(pod))
     name = node["metadata"]["name"]
     if ports and any(ports & set(_host_ports(other)) for other, at in placed if at["metadata"]["name"] == name):
@@ -24,17 +45,12 @@ def rejection(pod: Object, node: Object, placed: Placed) -> str:
     for term in _terms(pod, "podAffinity"):
         near = [other for other, at in placed if _same_place(term, node, at)]
         # The first of a group that wants to be together has nobody to join.
-        if not any(_selected(term, pod, other) for other in near) and not (
-            _selected(term, pod, pod) and not any(_selected(term, pod, other) for other, _ in placed)
-        ):
+        first = _selected(term, pod, pod) and not any(_selected(term, pod, other) for other, _ in placed)
+        if not first and not any(_selected(term, pod, other) for other in near):
             return "node(s) didn't match pod affinity rules"
     for term in _terms(pod, "podAntiAffinity"):
         if any(_same_place(term, node, at) and _selected(term, pod, other) for other, at in placed):
             return "node(s) didn't match pod anti-affinity rules"
-    for other, at in placed:
-        for term in _terms(other, "podAntiAffinity"):
-            if _same_place(term, node, at) and _selected(term, other, pod):
-                return "node(s) didn't satisfy existing pods anti-affinity rules"
     for constraint in pod["spec"].get("topologySpreadConstraints") or ():
         if constraint.get("whenUnsatisfiable") == "DoNotSchedule" and not _spreads(constraint, pod, node, placed):
             return "node(s) didn't match pod topology spread constraints"
@@ -68,7 +84,7 @@ def _selected(term: Object, asking: Object, other: Object) -> bool:
 
 
 def _spreads(constraint: Object, pod: Object, node: Object, placed: Placed) -> bool:
-    """Whether the difference between places stays within maxSkew, counting places that have fitting pods."""
+    """Whether the difference between places stays within maxSkew, counting the places that have pods."""
     key = constraint.get("topologyKey", "")
     here = node["metadata"].get("labels", {}).get(key)
     if here is None:

@@ -7,15 +7,15 @@ with the fewest pods of the same owner, then the one with the fewest pods.
 
 from collections import Counter
 
-from tortie.lab.controllers.affinity import rejection
+from tortie.lab.controllers.affinity import asks_about_others, excluded, rejection
 from tortie.lab.controllers.fitting import preference, refusal
+from tortie.lab.controllers.placement import Placement
 from tortie.lab.controllers.world import (
     Key,
     Object,
     Queue,
     World,
     condition,
-    controller_of,
     is_active,
     key_of,
     now,
@@ -30,8 +30,9 @@ class Scheduler:
         self._world = world
         self._pods = world.cache(PODS, indexes={"node": lambda pod: [pod.get("spec", {}).get("nodeName", "")]})
         self._nodes = world.cache(NODES)
-        # Decisions that the cache does not show yet: the pod and its node.
-        self._assumed: dict[Key, str] = {}
+        self._placement = Placement()
+        # Pods that were given a node which the cache does not show yet.
+        self._assumed: set[Key] = set()
         # One worker: each decision must see the one before.
         self.queue = Queue("scheduler", self._reconcile, workers=1)
         world.watch(self._pods, self._pod_changed)
@@ -40,17 +41,22 @@ class Scheduler:
     def _pod_changed(self, old: Object | None, new: Object | None) -> None:
         pod = new or old
         assert pod is not None
-        if new is None or new.get("spec", {}).get("nodeName"):
-            self._assumed.pop(key_of(pod), None)
-            if new is None or not is_active(new):
-                self._try_all()
+        key = key_of(pod)
+        node = (new or {}).get("spec", {}).get("nodeName", "")
+        if new is not None and not node:
+            self.queue.add(key)
+            return
+        self._assumed.discard(key)
+        if new is None:
+            self._placement.drop(key)
         else:
-            self.queue.add(key_of(new))
+            self._placement.put(new, node)
+        if new is None or not is_active(new):
+            self._try_all()
 
     def _node_changed(self, old: Object | None, new: Object | None) -> None:
-        if old is not None and new is not None and _fitness(old) == _fitness(new):
-            return
-        self._try_all()
+        if old is None or new is None or _fitness(old) != _fitness(new):
+            self._try_all()
 
     def _try_all(self) -> None:
         for pod in self._pods.by_index("node", ""):
@@ -62,11 +68,15 @@ class Scheduler:
             return
         if pod["spec"].get("schedulerName", NAME) != NAME or pod["spec"].get("schedulingGates"):
             return
-        placed = self._placed()
+        nodes = {node["metadata"]["name"]: node for node in self._nodes.items()}
+        excluding = [(other, nodes[at]) for other, at in self._placement.excluding() if at in nodes]
+        placed: list[tuple[Object, Object]] = []
+        if asks_about_others(pod):
+            placed = [(other, nodes[at]) for other, at in self._placement.everywhere() if at in nodes]
         refusals: Counter[str] = Counter()
         fitting = []
-        for node in self._nodes.items():
-            reason = refusal(pod, node) or rejection(pod, node, placed)
+        for node in nodes.values():
+            reason = refusal(pod, node) or excluded(pod, node, excluding) or rejection(pod, node, placed)
             if reason:
                 refusals[reason] += 1
             else:
@@ -74,23 +84,17 @@ class Scheduler:
         if not fitting:
             await self._cannot(pod, refusals)
             return
-        chosen: str = min(fitting, key=lambda node: _rank(pod, node, placed))["metadata"]["name"]
-        await self._bind(key, pod, chosen)
+        await self._bind(key, pod, min(fitting, key=lambda node: self._rank(pod, node))["metadata"]["name"])
 
-    def _placed(self) -> list[tuple[Object, Object]]:
-        """Every pod that holds a place on a node, with that node; decisions not yet seen included."""
-        nodes = {node["metadata"]["name"]: node for node in self._nodes.items()}
-        placed: list[tuple[Object, Object]] = []
-        for name, node in nodes.items():
-            placed += [(pod, node) for pod in self._pods.by_index("node", name) if is_active(pod)]
-        for key, name in self._assumed.items():
-            pod = self._pods.get(key[1], key[0])
-            if pod is not None and name in nodes:
-                placed.append((pod, nodes[name]))
-        return placed
+    def _rank(self, pod: Object, node: Object) -> tuple[int, int, int, str]:
+        """Smallest is best: preference first, then pods of the same owner on the node, then all pods on it."""
+        name: str = node["metadata"]["name"]
+        there = self._placement
+        return -preference(pod["spec"], node), there.siblings(pod, name), there.count(name), name
 
     async def _bind(self, key: Key, pod: Object, node: str) -> None:
-        self._assumed[key] = node
+        self._assumed.add(key)
+        self._placement.put(pod, node)
         body = {
             "apiVersion": "v1",
             "kind": "Binding",
@@ -100,7 +104,8 @@ class Scheduler:
         try:
             await self._world.client.raw("POST", PODS.path(key[0], key[1], "binding"), body=body)
         except BaseException:
-            self._assumed.pop(key, None)
+            self._assumed.discard(key)
+            self._placement.drop(key)
             raise
         message = f"Successfully assigned {key[0]}/{key[1]} to {node}"
         self._world.event(PODS, pod, "Normal", "Scheduled", message)
@@ -128,15 +133,6 @@ class Scheduler:
             subresource="status",
         )
         self._world.event(PODS, pod, "Warning", "FailedScheduling", message)
-
-
-def _rank(pod: Object, node: Object, placed: list[tuple[Object, Object]]) -> tuple[int, int, int, str]:
-    """Smallest is best: preference first, then pods of the same owner on the node, then all pods on it."""
-    name: str = node["metadata"]["name"]
-    owner = (controller_of(pod) or {}).get("uid")
-    there = [other for other, at in placed if at["metadata"]["name"] == name]
-    siblings = sum(owner is not None and (controller_of(other) or {}).get("uid") == owner for other in there)
-    return -preference(pod["spec"], node), siblings, len(there), name
 
 
 def _fitness(node: Object) -> Object:
