@@ -20,8 +20,10 @@ lint: install
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
+# The lab tests compare the whole machine before and after, so nothing else may run beside them.
 unit: install
-	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest -n 2 -m "not lab"
+	$(VENV)/bin/pytest -m lab
 
 bench: install
 	$(PY) -m bench

@@ -28,7 +28,7 @@ from tortie.felix.messages import (
     WorkloadEndpointUpdate,
 )
 from tortie.model.dataplane import PolicyKey, WorkloadEndpointKey
-from tortie.net import namespace
+from tortie.net import namespace, sysctl
 
 T = TypeVar("T")
 GATEWAY4, GATEWAY6 = "169.254.1.1", "fe80::1"
@@ -40,6 +40,9 @@ def new_namespace() -> int:
 
     def make() -> None:
         namespace.unshare_network()
+        # While a link-local address is checked for duplicates, the kernel sends no neighbour solicitations.
+        sysctl.write("ipv6/conf/default/accept_dad", 0)
+        sysctl.write("ipv6/conf/all/accept_dad", 0)
         result.append(os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
 
     thread = threading.Thread(target=make)
@@ -337,7 +340,7 @@ class World:
         self._hosts.append(host)
         return host
 
-    def pod(self, node: Node, name: str = "") -> Pod:
+    def pod(self, node: Node, name: str = "", *, ip: str = "", ip6: str = "") -> Pod:
         self._pods += 1
         number = self._pods
         fd = new_namespace()
@@ -346,8 +349,8 @@ class World:
         pod = Pod(
             name=name or f"p{number}",
             fd=fd,
-            ip=f"10.65.0.{number}",
-            ip6=f"fd65::{number}",
+            ip=ip or f"10.65.0.{number}",
+            ip6=ip6 or f"fd65::{number}",
             interface=interface,
             mac=mac,
             node=node,

@@ -62,8 +62,10 @@ if command == "ADD":
         subprocess.run([*enter, *words], check=True)
     ip("link", "set", host, "up")
     ip("route", "add", "10.98.0.%d/32" % number, "dev", host)
-    print(json.dumps({{"cniVersion": config["cniVersion"], "interfaces": [{{"name": host}}, {{"name": "eth0", "sandbox": netns}}],
-        "ips": [{{"address": "10.98.0.%d/32" % number, "interface": 1}}, {{"address": "fd98::%x/128" % number, "interface": 1}}]}}))
+    addresses = ["10.98.0.%d/32" % number, "fd98::%x/128" % number]
+    print(json.dumps({{"cniVersion": config["cniVersion"],
+        "interfaces": [{{"name": host}}, {{"name": "eth0", "sandbox": netns}}],
+        "ips": [{{"address": address, "interface": 1}} for address in addresses]}}))
 elif command == "DEL":
     subprocess.run(["/usr/sbin/ip", "link", "del", host], stderr=subprocess.DEVNULL)
 """
@@ -195,7 +197,15 @@ class World:
             ),
             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
         )  # fmt: skip
+        wait_for(self.kubelet_answers, "the kubelet answers", 30)
         wait_for(self.node_is_ready, "the node is Ready", 30)
+
+    def kubelet_answers(self) -> bool:
+        """Its server is up."""
+        api = self.base / "api" / "pki" / "apiserver-kubelet-client"
+        command = ["curl", "-sk", "--max-time", "5", "--cert", f"{api}.crt", "--key", f"{api}.key"]
+        done = subprocess.run([*self._enter_net, *command, f"https://{NODE_IP}:10250/healthz"], capture_output=True)
+        return done.stdout == b"ok"
 
     def node_is_ready(self) -> bool:
         path = "{.status.conditions[?(@.type=='Ready')].status}"

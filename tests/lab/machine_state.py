@@ -6,16 +6,19 @@ from pathlib import Path
 
 
 def snapshot() -> dict[str, list[str]]:
-    """Namespaces, links, addresses, routes, nftables, mounts, processes and state files, each as sorted lines."""
+    """Namespaces, links, addresses, routes, nftables, mounts, processes and state files, each as sorted lines.
+
+    What other tests' namespaces (prefix tt-) show is left out.
+    """
     return {
-        "ip netns": _lines("ip", "netns"),
+        "ip netns": [line for line in _lines("ip", "netns") if not line.startswith("tt-")],
         "ip link": sorted(line.split(":")[1].strip() for line in _lines("ip", "-o", "link")),
         "ip addr": sorted(" ".join(line.split()[1:4]) for line in _lines("ip", "-o", "addr")),
         "ip route": _lines("ip", "-4", "route", "show", "table", "all"),
         "ip -6 route": _lines("ip", "-6", "route", "show", "table", "all"),
         "ip rule": _lines("ip", "rule"),
         "nft": _lines("nft", "list", "ruleset"),
-        "mounts": sorted(Path("/proc/self/mounts").read_text().splitlines()),
+        "mounts": sorted(line for line in Path("/proc/self/mounts").read_text().splitlines() if "/tt-" not in line),
         "processes": _lab_processes(),
         "cgroups": sorted(str(path) for path in Path("/sys/fs/cgroup").glob("**/*tortie*")),
         "files": sorted(

@@ -21,7 +21,8 @@ pytestmark = pytest.mark.netns
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with world_in(tmp_path_factory.mktemp("kl")) as world:
-        script = "echo first; sleep 0.3; echo oops >&2; sleep 0.3; trap 'exit 0' TERM; n=0; while :; do n=$((n+1)); echo tick $n; sleep 0.2; done"
+        ticks = "n=0; while :; do n=$((n+1)); echo tick $n; sleep 0.2; done"
+        script = f"echo first; sleep 0.3; echo oops >&2; sleep 0.3; trap 'exit 0' TERM; {ticks}"
         second = {"name": "second", "image": "busybox", "command": ["sh", "-c", "echo from second; sleep 1000"]}
         main = pod("shell", ["sh", "-c", script], image="busybox:1.36")
         main["spec"]["containers"].append(second)
@@ -71,7 +72,8 @@ def test_exec_with_a_terminal_knows_its_size_and_echoes(world: World) -> None:
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 31, 97, 0, 0))
     process = subprocess.Popen(
         world.kubectl_command("exec", "-it", "web", "--", "sh"),
-        stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, env={"HOME": "/tmp", "PATH": os.environ["PATH"]},
+        stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        env={"HOME": "/tmp", "PATH": os.environ["PATH"]},
     )  # fmt: skip
     os.close(theirs)
     seen = b""

@@ -59,6 +59,7 @@ def test_up_again_changes_nothing_and_repairs_what_is_missing(clean: None) -> No
 
 
 def test_down_cleans_up_even_when_the_state_is_lost(clean: None) -> None:
+    before = snapshot()
     tortie("lab", "up", "--name", NAME, "--nodes", "1", "--no-demo", "--quiet")
     layout = state.require(NAME)
     layout.spec_file.unlink()
@@ -66,6 +67,7 @@ def test_down_cleans_up_even_when_the_state_is_lost(clean: None) -> None:
     assert machines.stray_processes(NAME) == []
     assert [name for name in underlay.namespaces() if f"-{NAME}-" in name] == []
     assert not layout.state.exists()
+    assert snapshot() == before
 
 
 def test_a_taken_port_is_one_clear_sentence(clean: None) -> None:

@@ -13,10 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import yaml
 from lan import BirdNode, eventually, lan_in
-from tools import new_kubectl
+from tools import ROOT, new_kubectl
 
 API = "172.30.0.1"
+RBAC = ROOT / "deploy" / "manifests" / "calico-rbac.yaml"
 
 _SETUP = """set -e
 mount -t tmpfs -o mode=755 tmpfs /run
@@ -29,6 +31,19 @@ mount --bind {base}/opt /opt
 echo ready > {base}/ready
 exec sleep infinity
 """
+
+
+@dataclass
+class Started:
+    """calico-node's entry point, behind the nsenter that brought it into the host's namespaces."""
+
+    outer: subprocess.Popen[bytes]
+
+    def signal(self, number: int) -> None:
+        os.kill(_child(self.outer.pid), number)
+
+    def wait(self, timeout: float = 15) -> int:
+        return self.outer.wait(timeout)
 
 
 @dataclass
@@ -62,12 +77,12 @@ class Machine:
     def tortie(self, *argv: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
         return self.run(sys.executable, "-m", "tortie.cli.main", *argv, check=check, **environment)
 
-    def start(self, **environment: str) -> subprocess.Popen[bytes]:
+    def start(self, **environment: str) -> "Started":
         """`tortie node start`, left running; its output goes to the file `output`."""
         env = {"PATH": os.environ["PATH"], **self.environment, **environment}
         with (self.base / "output").open("ab") as output:
             command = self.command(sys.executable, "-m", "tortie.cli.main", "node", "start")
-            return subprocess.Popen(command, env=env, stdout=output, stderr=output)
+            return Started(subprocess.Popen(command, env=env, stdout=output, stderr=output))
 
     def output(self) -> str:
         return (self.base / "output").read_text()
@@ -136,7 +151,7 @@ def cluster_in(directory: Path, *, nodes: int = 1) -> Iterator[Cluster]:
             eventually(kubeconfig.exists, within=30, what="the API server's start")
             eventually(lambda: "ok" in cluster.kubectl("get", "--raw", "/readyz"), within=30)
             far = data / "node.kubeconfig"
-            far.write_text(kubeconfig.read_text().replace("127.0.0.1", API))
+            far.write_text(_calico_node(cluster, kubeconfig))
             for number, one in enumerate(lan, 1):
                 cluster.machines.append(_machine(f"node-{number}", one, directory, far))
             yield cluster
@@ -152,6 +167,15 @@ def register(cluster: Cluster) -> None:
     """What the kubelets would do: a Node object for each host."""
     for machine in cluster.machines:
         cluster.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": machine.name}})
+
+
+def _calico_node(cluster: Cluster, admin: Path) -> str:
+    """A kubeconfig with the rights of calico-node and no others, as hosts reach the API server."""
+    cluster.kubectl("apply", "--validate=false", "-f", str(RBAC))
+    token = cluster.kubectl("create", "token", "calico-node", "-n", "kube-system").strip()
+    config = yaml.safe_load(admin.read_text().replace("127.0.0.1", API))
+    config["users"][0]["user"] = {"token": token}
+    return json.dumps(config)
 
 
 def _machine(name: str, node: BirdNode, directory: Path, kubeconfig: Path) -> Machine:

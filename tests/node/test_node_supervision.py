@@ -9,9 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from node_world import Cluster, Machine, cluster_in, register
-
 from lan import eventually
+from node_world import Cluster, Machine, cluster_in, register
 
 pytestmark = [pytest.mark.netns]
 
@@ -78,8 +77,8 @@ def test_two_nodes_come_up_exchange_routes_and_survive_the_loss_of_any_service(c
     assert "confd" in first.output(), "the services' lines go to the container's output too"
 
     for start in starts:
-        start.terminate()
-    assert [s.wait(15) for s in starts] == [0, 0]
+        start.signal(signal.SIGTERM)
+    assert [s.wait() for s in starts] == [0, 0]
     eventually(lambda: not (first.processes() + second.processes()), what="the end of all processes")
 
 
@@ -91,8 +90,8 @@ def test_a_restart_of_bird_is_a_graceful_one(cluster: Cluster):
     machine.run("sv", "-w", "5", "restart", "/etc/service/enabled/bird")
     log = machine.path("/var/log/calico/bird/current").read_text()
     assert "Shutting down" not in log, "peers are not told, so they keep our routes"
-    start.terminate()
-    assert start.wait(15) == 0
+    start.signal(signal.SIGTERM)
+    assert start.wait() == 0
 
 
 def test_services_do_not_outlive_a_killed_entry_point_and_a_new_one_takes_over(cluster: Cluster):
@@ -100,7 +99,7 @@ def test_services_do_not_outlive_a_killed_entry_point_and_a_new_one_takes_over(c
     start = machine.start(**OPTIONS)
     eventually(lambda: running(machine) == {"bird", "confd", "cni", "node-services"}, within=20)
     old = pid(machine, "confd")
-    start.kill()
+    start.signal(signal.SIGKILL)
     start.wait()
     inner = [p for p in machine.processes() if "runsvdir" in p and p.startswith("calico-node")]
     assert len(inner) <= 1
@@ -108,8 +107,8 @@ def test_services_do_not_outlive_a_killed_entry_point_and_a_new_one_takes_over(c
     eventually(lambda: pid(machine, "confd") != old and "confd" in running(machine), within=20)
     eventually(lambda: machine.tortie("node", "live", "--bird-live", check=False).returncode == 0, within=20)
     assert sum("runsvdir -P" in p and not p.startswith("calico-node") for p in machine.processes()) == 1
-    again.terminate()
-    assert again.wait(15) == 0
+    again.signal(signal.SIGTERM)
+    assert again.wait() == 0
     eventually(lambda: not machine.processes(), what="the end of all processes")
 
 
@@ -119,8 +118,8 @@ def test_the_backend_decides_which_services_run(cluster: Cluster):
     eventually(lambda: running(machine) == {"cni", "node-services"}, within=20)
     assert not machine.path("/etc/service/enabled/bird").exists()
     assert not machine.path("/var/log/calico/cni").exists()
-    start.terminate()
-    assert start.wait(15) == 0
+    start.signal(signal.SIGTERM)
+    assert start.wait() == 0
 
 
 def test_shutdown_is_noted_and_told_to_kubernetes(cluster: Cluster):
@@ -161,8 +160,8 @@ def test_node_status_is_reported_on_request_and_the_cni_kubeconfig_is_kept(clust
     eventually(file.exists)
     assert file.stat().st_mode & 0o777 == 0o600
     assert json.loads(file.read_text())["current-context"] == "calico-context"
-    start.send_signal(signal.SIGTERM)
-    assert start.wait(15) == 0
+    start.signal(signal.SIGTERM)
+    assert start.wait() == 0
 
 
 def rss_mib(machine: Machine, inner: int) -> float:

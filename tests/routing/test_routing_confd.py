@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
-
 from lan import BirdNode, eventually
 from tools import ApiServer
+
 from tortie.model.names import hostname_hash
 
 pytestmark = pytest.mark.netns

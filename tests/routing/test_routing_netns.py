@@ -6,6 +6,7 @@ import time
 
 import msgspec
 import pytest
+from lan import BirdNode, eventually
 from routing_worlds import (
     MESH_OFF,
     affinity,
@@ -19,7 +20,6 @@ from routing_worlds import (
     world,
 )
 
-from lan import BirdNode, eventually
 from tortie.model.v3 import bgp
 from tortie.routing import birdc
 from tortie.routing.status import read_routes

@@ -26,6 +26,7 @@ from tortie.kube.errors import ApiError
 from tortie.service.log import get_logger
 
 _BUDGET = 90.0
+_LOCK_POLL = 0.01
 _log = get_logger("cni.ipam")
 
 
@@ -41,9 +42,9 @@ class HostLock:
     @asynccontextmanager
     async def held(self, path: str) -> AsyncIterator[None]:
         async with self._gate:
-            self._holders[path] = self._holders.get(path, 0) + 1
-            if self._holders[path] == 1:
+            if not self._holders.get(path):
                 await self._take(path)
+            self._holders[path] = self._holders.get(path, 0) + 1
         try:
             yield
         finally:
@@ -59,12 +60,23 @@ class HostLock:
             _log.warning("cannot open the IPAM lock file", path=path, error=str(error))
             return
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            await asyncio.to_thread(fcntl.flock, descriptor, fcntl.LOCK_EX)
-        except OSError as error:
-            _log.warning("cannot lock the IPAM lock file", path=path, error=str(error))
+            while not _locked(descriptor, path):  # noqa: ASYNC110  # locks send no event
+                await asyncio.sleep(_LOCK_POLL)
+        except BaseException:
+            os.close(descriptor)
+            raise
         self._descriptors[path] = descriptor
+
+
+def _locked(descriptor: int, path: str) -> bool:
+    """True when the lock is ours, or cannot be had at all, which is only logged."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        _log.warning("cannot lock the IPAM lock file", path=path, error=str(error))
+    return True
 
 
 def handle_of(call: Call) -> str:

@@ -6,6 +6,7 @@ CNI result, with everything in place; or CNIError, with nothing left behind (spe
 
 import asyncio
 import ipaddress
+import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
@@ -369,7 +370,8 @@ class Plugin:
 
 def host_interface(call: Call) -> str:
     """The node's end of the pair: from the pod's name, outside Kubernetes from the container's ID."""
-    prefix = (call.environment.get("FELIX_INTERFACEPREFIX") or "cali").split(",", 1)[0].strip()
+    prefixes = call.environment.get("FELIX_INTERFACEPREFIX") or os.environ.get("FELIX_INTERFACEPREFIX") or "cali"
+    prefix = prefixes.split(",", 1)[0].strip()
     namespace, name = _identity(call)
     if name:
         return workload_interface_name(namespace, name, prefix=prefix)

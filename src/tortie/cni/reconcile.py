@@ -6,6 +6,7 @@ for a whole grace period. Cluster-wide leaks are the business of kube-controller
 """
 
 import asyncio
+import os
 import time
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -96,5 +97,5 @@ class Reconciler:
         return found
 
     async def _has_interface(self, namespace: str, pod: str) -> bool:
-        name = workload_interface_name(namespace, pod)
+        name = workload_interface_name(namespace, pod, prefix=os.environ.get("FELIX_INTERFACEPREFIX") or "cali")
         return await asyncio.get_running_loop().run_in_executor(self._executor, interface.exists_on_host, name)

@@ -23,7 +23,7 @@ Before = Callable[[str, str, str], Awaitable[None]]
 
 class MemoryApi:
     def __init__(self) -> None:
-        self._objects: dict[tuple[str, str, str], Any] = {}
+        self._objects: dict[str, dict[tuple[str, str], Any]] = {}
         self._version = 0
         self.before: Before | None = None
         self.requests: list[tuple[str, str, str]] = []
@@ -50,10 +50,8 @@ class MemoryApi:
         wanted = dict(part.split("=", 1) for part in label_selector.split(",") if part)
         items = [
             found
-            for (plural, in_namespace, _), found in sorted(self._objects.items(), key=lambda entry: entry[0])
-            if plural == resource.plural
-            and namespace in (None, in_namespace)
-            and wanted.items() <= (found.metadata.labels or {}).items()
+            for (in_namespace, _), found in sorted(self._of(resource).items(), key=lambda entry: entry[0])
+            if namespace in (None, in_namespace) and wanted.items() <= (found.metadata.labels or {}).items()
         ]
         return ObjectList(cast("list[T]", items), str(self._version))
 
@@ -61,7 +59,7 @@ class MemoryApi:
         name = obj.metadata.name
         await self._hook("create", resource, name)
         key = self._key(resource, name, namespace or obj.metadata.namespace)
-        if key in self._objects:
+        if key in self._of(resource):
             raise AlreadyExists(409, "AlreadyExists", f"{resource.plural} {name!r} already exists")
         return self._put(resource, key, obj, uid=str(uuid.uuid4()))
 
@@ -88,7 +86,7 @@ class MemoryApi:
             held = present.metadata.uid if field == "uid" else present.metadata.resource_version
             if held != wanted:
                 raise Conflict(409, "Conflict", f"precondition failed: {field} is {held}, not {wanted}")
-        del self._objects[self._key(resource, name, namespace)]
+        del self._of(resource)[self._key(resource, name, namespace)]
         self._version += 1
 
     async def _hook(self, verb: str, resource: Resource[Any], name: str) -> None:
@@ -98,19 +96,22 @@ class MemoryApi:
 
     def _present(self, resource: Resource[T], name: str, namespace: str | None) -> T:
         try:
-            return cast(T, self._objects[self._key(resource, name, namespace)])
+            return cast(T, self._of(resource)[self._key(resource, name, namespace)])
         except KeyError:
             raise NotFound(404, "NotFound", f"{resource.plural} {name!r} not found") from None
 
-    def _put(self, resource: Resource[T], key: tuple[str, str, str], obj: Any, *, uid: str) -> T:
+    def _put(self, resource: Resource[T], key: tuple[str, str], obj: Any, *, uid: str) -> T:
         self._version += 1
-        metadata = msgspec.structs.replace(obj.metadata, uid=uid, resource_version=str(self._version), namespace=key[1])
+        metadata = msgspec.structs.replace(obj.metadata, uid=uid, resource_version=str(self._version), namespace=key[0])
         # Through JSON, so that what cannot be stored is noticed.
         whole = msgspec.json.encode(msgspec.structs.replace(obj, metadata=metadata))
         stored = msgspec.json.decode(whole, type=resource.type)
-        self._objects[key] = stored
+        self._of(resource)[key] = stored
         return stored
 
+    def _of(self, resource: Resource[Any]) -> dict[tuple[str, str], Any]:
+        return self._objects.setdefault(resource.plural, {})
+
     @staticmethod
-    def _key(resource: Resource[Any], name: str, namespace: str | None) -> tuple[str, str, str]:
-        return (resource.plural, (namespace or "") if resource.namespaced else "", name)
+    def _key(resource: Resource[Any], name: str, namespace: str | None) -> tuple[str, str]:
+        return ((namespace or "") if resource.namespaced else "", name)

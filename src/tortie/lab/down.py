@@ -37,13 +37,25 @@ def down(name: str, *, quiet: bool = False) -> None:
         if known:
             underlay.remove(layout)
         else:
+            # Its index is lost with its state: what no other lab of this machine claims was its own.
             underlay.remove_namespaces(name)
+            underlay.remove_blackholes(_unclaimed_metrics(name))
     with progress.step("removing files"):
         shutil.rmtree(layout.state, ignore_errors=True)
         if layout.state.exists():
             raise LabError(f"{layout.state} could not be removed; something still uses it.")
         with contextlib.suppress(OSError):
             STATE_ROOT.rmdir()
+
+
+def _unclaimed_metrics(name: str) -> set[int]:
+    others = []
+    for other in state.names():
+        if other != name:
+            with contextlib.suppress(LabError):
+                others.append(state.load(other))
+    claimed = {layout.spec.index for layout in others if layout is not None}
+    return {Layout(LabSpec(index=index)).blackhole_metric for index in range(100) if index not in claimed}
 
 
 def _end_strays(name: str) -> None:

@@ -46,7 +46,7 @@ class LabSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         return self.ip_family != "ipv4"
 
 
-# Ranges inside the lab. The machine's own namespace gets a blackhole for each, so that no stray packet leaves it.
+# Ranges inside the lab; the machine's own namespace gets a blackhole for each.
 POD_CIDR_V4 = "10.244.0.0/16"
 POD_CIDR_V6 = "fd00:10:244::/64"
 SERVICE_CIDR_V4 = "10.96.0.0/16"
@@ -122,9 +122,11 @@ class Layout:
 
     @property
     def blackholes(self) -> list[str]:
-        """Ranges of the lab that the machine's own namespace must never send to its uplink."""
-        inside = [POD_CIDR_V4, SERVICE_CIDR_V4, str(self.subnet_v4), *OUTSIDE_V4] if self.spec.ipv4 else []
-        inside_v6 = [POD_CIDR_V6, SERVICE_CIDR_V6, str(self.subnet_v6), *OUTSIDE_V6] if self.spec.ipv6 else []
+        """Ranges of the lab that the machine's own namespace must never send to its uplink. Those of the outside world
+        are not among them: only nodes and pods send there, by way of the outside's namespace, and a machine may well
+        have a use of its own for documentation addresses."""
+        inside = [POD_CIDR_V4, SERVICE_CIDR_V4, str(self.subnet_v4)] if self.spec.ipv4 else []
+        inside_v6 = [POD_CIDR_V6, SERVICE_CIDR_V6, str(self.subnet_v6)] if self.spec.ipv6 else []
         return inside + inside_v6
 
     @property

@@ -54,9 +54,14 @@ def remove(layout: Layout) -> None:
     remove_namespaces(layout.spec.name)
     if _has_link(None, layout.management_link):
         _run(["ip", "link", "del", layout.management_link])
+    remove_blackholes({layout.blackhole_metric})
+
+
+def remove_blackholes(metrics: set[int]) -> None:
+    """Removes the blackholes with these metrics, which only labs use."""
     for family in ("-4", "-6"):
         for route in _json(["ip", family, "-j", "route", "show", "type", "blackhole"]):
-            if route.get("metric") == layout.blackhole_metric:
+            if route.get("metric") in metrics:
                 _run(["ip", family, "route", "del", "blackhole", str(route["dst"]), "metric", str(route["metric"])])
 
 

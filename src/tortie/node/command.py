@@ -3,7 +3,6 @@
 In: the environment and flags. Out: exit status 0, or 1 with one line that says why. The probes import next to nothing.
 """
 
-import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable
@@ -167,6 +166,8 @@ async def _startup(client: "Client", settings: "Settings") -> None:
 
 def _with_client(settings: "Settings", action: Callable[["Client", "Settings"], Awaitable[None]]) -> None:
     """Runs one action against the API; what goes wrong becomes one line and status 1."""
+    import asyncio  # late, as all that a probe does not need
+
     from tortie.kube.client import Client
     from tortie.kube.config import ConfigError, load
     from tortie.kube.errors import ApiError

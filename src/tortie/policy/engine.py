@@ -15,6 +15,7 @@ from tortie.policy.world import World
 _IPIP, _UDP, _ICMPV6 = 4, 17, 58
 _NEIGHBOUR_DISCOVERY = (130, 131, 132, 133, 135, 136)
 """ICMPv6 that a pod's node answers as its router; it is exempt from egress policy toward the node."""
+_ROUTER_ADVERTISEMENT = 134
 
 
 def evaluate(world: World, packet: Packet, settings: Settings = Settings()) -> Verdict:  # noqa: B008 - immutable
@@ -98,6 +99,8 @@ def _fixed_rule(world: World, place: Place, packet: Packet, settings: Settings) 
         return _fixed_workload_rule(world, place.endpoint, place, packet, settings)
     if place.list == "forward":
         return None
+    if packet.protocol == _ICMPV6 and packet.icmp_type in (*_NEIGHBOUR_DISCOVERY, _ROUTER_ADVERTISEMENT):
+        return Step(outcome="allow", text="neighbour discovery of the node itself is always allowed")
     inbound = place.direction == "ingress"
     failsafes = settings.failsafe_inbound if inbound else settings.failsafe_outbound
     peer = packet.src_ip if inbound else packet.dst_ip

@@ -12,7 +12,10 @@ from tortie.model.selector import Selector, SelectorError, parse
 
 G = TypeVar("G")
 _NAMESPACE = "projectcalico.org/namespace"
-_ENDS_WITH_NAMESPACE = re.compile(r"(?:^|&& )projectcalico\.org/namespace == '([^'\"]*)'$")
+_ENDS_WITH_NAMESPACE = re.compile(
+    r"""(?:^\(*|&& *\(*)(projectcalico\.org/namespace) == (?:'([^'"]*)'|"([^'"]*)")\)*$"""
+)
+_TOKENS = re.compile(r"""'[^']*'|"[^"]*"|\|\||!?[ \t]*\(|\)""")
 
 
 class Requirement(NamedTuple):
@@ -42,15 +45,28 @@ class Matcher(Protocol):
 
 
 def namespace_requirement(text: str) -> Requirement | None:
-    """The namespace that a selector of a namespaced policy asks for at its end, read without parsing the rest.
+    """The namespace that the selector of a namespaced policy asks for at its end, read without parsing the rest.
 
-    If the text is a selector at all, then its end is a conjunct of the whole: there is no `||` that could stand
-    beside it, and nothing after it that could close a parenthesis or a quotation around it.
+    If the text is a selector at all, then nothing after that end can close a quotation around it, and it is a conjunct
+    of the whole when no group that is open there is negated or has an alternative.
     """
     found = _ENDS_WITH_NAMESPACE.search(text)
-    if found is None or "||" in text:
+    if found is None:
         return None
-    return Requirement(_NAMESPACE, (found.group(1),))
+    spoilt = [False]
+    for token in _TOKENS.finditer(text, 0, found.start(1)):
+        part = token.group()
+        if part == "||":
+            spoilt[-1] = True
+        elif part == ")":
+            spoilt.pop()
+            if not spoilt:
+                return None
+        elif part.endswith("("):
+            spoilt.append(part.startswith("!"))
+    if any(spoilt):
+        return None
+    return Requirement(_NAMESPACE, (found.group(2) or found.group(3) or "",))
 
 
 class LazySelector:

@@ -10,15 +10,17 @@ from functools import lru_cache
 
 from tortie.felix.dataplane import names
 from tortie.felix.dataplane.chain import Chain, Version
-from tortie.felix.dataplane.config import DataplaneConfig
+from tortie.felix.dataplane.config import DataplaneConfig, Failsafe
 from tortie.felix.dataplane.marks import Marks
 from tortie.felix.dataplane.policies import deny_parts
 from tortie.felix.messages import HostEndpointUpdate, TierInfo, WorkloadEndpointUpdate
 from tortie.model.dataplane import PolicyKey
-from tortie.net.nft.match import ConntrackState, Mark, Port, Protocol
+from tortie.net.nft.match import Address, ConntrackState, Icmp, Mark, Port, Protocol
 from tortie.net.nft.statement import ACCEPT, COUNTER, DROP, RETURN, Log, Part, Rule, SetMark, Verdict
 
-_UDP, _IPIP = 17, 4
+_UDP, _IPIP, ICMPV6 = 17, 4, 58
+NEIGHBOUR_DISCOVERY = (130, 131, 132, 133, 134, 135, 136)
+"""ICMPv6 types of neighbour discovery and multicast listener discovery."""
 _INVALID = ConntrackState(("invalid",))
 _CHECK_EVERY = 5
 
@@ -238,24 +240,27 @@ def _invalid(config: DataplaneConfig) -> list[Rule]:
 
 
 def failsafe_chains(layer: str, version: Version, config: DataplaneConfig) -> list[Chain]:
-    """Ports that stay open whatever policy says; without conntrack (raw) the other direction's replies too."""
+    """What stays open whatever policy says; without conntrack (raw) the other direction's replies too.
+
+    Neighbour discovery belongs to it: without it no open port could be reached by IPv6 for long.
+    """
     inbound = [_failsafe(entry, "saddr", "dport", version) for entry in config.failsafe_in]
     outbound = [_failsafe(entry, "daddr", "dport", version) for entry in config.failsafe_out]
     if layer == "raw":
         replies_in = [_failsafe(entry, "saddr", "sport", version) for entry in config.failsafe_out]
         replies_out = [_failsafe(entry, "daddr", "sport", version) for entry in config.failsafe_in]
         inbound, outbound = inbound + replies_in, outbound + replies_out
+    discovery = [
+        Rule((Protocol(ICMPV6), Icmp(6, kind), COUNTER, ACCEPT), "neighbour discovery")
+        for kind in (NEIGHBOUR_DISCOVERY if version == 6 else ())
+    ]
     return [
-        Chain(name=f"{layer}-{FAILSAFE_IN}", rules=tuple(rule for rule in inbound if rule)),
-        Chain(name=f"{layer}-{FAILSAFE_OUT}", rules=tuple(rule for rule in outbound if rule)),
+        Chain(name=f"{layer}-{FAILSAFE_IN}", rules=(*discovery, *[rule for rule in inbound if rule])),
+        Chain(name=f"{layer}-{FAILSAFE_OUT}", rules=(*discovery, *[rule for rule in outbound if rule])),
     ]
 
 
-def _failsafe(entry: object, side: str, port_side: str, version: Version) -> Rule | None:
-    from tortie.felix.dataplane.config import Failsafe
-    from tortie.net.nft.match import Address
-
-    assert isinstance(entry, Failsafe)
+def _failsafe(entry: Failsafe, side: str, port_side: str, version: Version) -> Rule | None:
     parts: list[Part] = [Protocol(entry.protocol)]
     if entry.net:
         if (":" in entry.net) != (version == 6):

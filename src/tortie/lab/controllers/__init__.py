@@ -1,6 +1,6 @@
 """The lab's few controllers: without them nothing real can be deployed.
 
-(Being written: `world`, `scheduler`, `replicas` (Deployment, ReplicaSet), `endpoints` (EndpointSlice), `accounts`
-(ServiceAccount, root CA), `namespaces`, `garbage` are here. DaemonSet, StatefulSet, Job, CronJob and node lifecycle are
-still to come: add them as modules of the same shape and register them in `command`.)
+One module for each: `scheduler`; `deployments` and `replicas`; `daemons`, `stateful`, `jobs`, `cron`; `endpoints`;
+`accounts`, `namespaces`, `nodes`, `garbage`. Beneath them `world` (caches, queues) and `pods` (whose pods, how many);
+beside them pure parts: `rollout`, `fitting`, `affinity`, `placement`, `tracking`, `cronexpr`. `command` runs them all.
 """

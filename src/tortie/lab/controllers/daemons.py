@@ -91,9 +91,7 @@ class DaemonSets:
             for pod in alive if name not in names else alive[1:]:
                 await self._control.delete(current, pod)
 
-    async def _roll(
-        self, current: Object, by_node: dict[str, list[Object]], names: set[str], revision: str
-    ) -> None:
+    async def _roll(self, current: Object, by_node: dict[str, list[Object]], names: set[str], revision: str) -> None:
         """Deletes pods of old versions: those that do not work at once, the others within maxUnavailable."""
         strategy = current["spec"].get("updateStrategy", {})
         if strategy.get("type", "RollingUpdate") != "RollingUpdate":

@@ -1,9 +1,11 @@
 """EndpointSlices: which pods stand behind a Service.
 
-In: Services with a selector, pods. Out: one EndpointSlice for each address family of a Service, and its Endpoints
-object for clients that still read those.
+In: Services with a selector, pods. Out: EndpointSlices for each address family of a Service, and its Endpoints object
+for clients that still read those.
 """
 
+import contextlib
+import json
 from typing import Any
 
 from tortie.kube.errors import AlreadyExists, NotFound
@@ -12,6 +14,7 @@ from tortie.model.catalog import ENDPOINT_SLICES, ENDPOINTS, PODS, SERVICES
 
 MANAGER = "endpointslice-controller.k8s.io"
 SERVICE_LABEL = "kubernetes.io/service-name"
+_MOST_ENDPOINTS = 100
 
 
 class EndpointSlices:
@@ -41,7 +44,7 @@ class EndpointSlices:
         item = new or old
         assert item is not None
         labels = item["metadata"].get("labels", {})
-        if labels.get("endpointslice.kubernetes.io/managed-by") == MANAGER and SERVICE_LABEL in labels:
+        if _is_ours(item) and SERVICE_LABEL in labels:
             self.queue.add((item["metadata"]["namespace"], labels[SERVICE_LABEL]))
 
     async def _reconcile(self, key: Key) -> None:
@@ -59,40 +62,20 @@ class EndpointSlices:
             and pod["status"].get("phase") not in ("Succeeded", "Failed")
         ]
         pods.sort(key=lambda pod: pod["metadata"]["name"])
-        for family in service["spec"].get("ipFamilies") or ["IPv4"]:
-            await self._write_slice(service, family, pods)
+        bodies = [
+            body
+            for family in service["spec"].get("ipFamilies") or ["IPv4"]
+            for body in slices_for(service, family, pods)
+        ]
+        for body in bodies:
+            old = self._slices.get(body["metadata"]["name"], key[0])
+            await self._write(ENDPOINT_SLICES, old, body, ("endpoints", "ports"))
+        names = {body["metadata"]["name"] for body in bodies}
+        for item in self._slices.by_index("service", key[1]):
+            if item["metadata"]["namespace"] == key[0] and _is_ours(item) and item["metadata"]["name"] not in names:
+                with contextlib.suppress(NotFound):
+                    await self._world.client.delete(ENDPOINT_SLICES, item["metadata"]["name"], key[0])
         await self._write_endpoints(service, pods)
-
-    async def _write_slice(self, service: Object, family: str, pods: list[Object]) -> None:
-        namespace, name = key_of(service)
-        entries, ports = [], None
-        for pod in pods:
-            address = address_of(pod, family)
-            own_ports = resolve_ports(service, pod)
-            if address is None or own_ports is None:
-                continue
-            ports = ports or own_ports
-            entries.append(_entry(pod, address, bool(service["spec"].get("publishNotReadyAddresses"))))
-        slice_name = f"{name}-{family.lower()}"
-        body = {
-            "apiVersion": "discovery.k8s.io/v1",
-            "kind": "EndpointSlice",
-            "metadata": {
-                "name": slice_name,
-                "namespace": namespace,
-                "labels": {
-                    **service["metadata"].get("labels", {}),
-                    SERVICE_LABEL: name,
-                    "endpointslice.kubernetes.io/managed-by": MANAGER,
-                    **({"service.kubernetes.io/headless": ""} if service["spec"].get("clusterIP") == "None" else {}),
-                },
-                "ownerReferences": [owner_reference(SERVICES, service)],
-            },
-            "addressType": family,
-            "endpoints": entries,
-            "ports": ports or [],
-        }
-        await self._write(ENDPOINT_SLICES, self._slices.get(slice_name, namespace), body, ("endpoints", "ports"))
 
     async def _write_endpoints(self, service: Object, pods: list[Object]) -> None:
         namespace, name = key_of(service)
@@ -135,13 +118,58 @@ class EndpointSlices:
                 # The cache has not seen it yet; the event that brings it asks for another look.
                 self.queue.add_later((namespace, name), 0.05)
             return
-        if all((old.get(field) or []) == (body[field] or []) for field in fields):
+        metadata = {name: body["metadata"][name] for name in ("labels", "ownerReferences")}
+        same = all((old["metadata"].get(name) or None) == (value or None) for name, value in metadata.items())
+        if same and all((old.get(field) or []) == (body[field] or []) for field in fields):
             return
-        patch = {field: body[field] for field in fields}
+        patch = {"metadata": metadata, **{field: body[field] for field in fields}}
         try:
             await self._world.client.patch(resource, name, patch, namespace=namespace)
         except NotFound:
             await self._world.client.create(resource, body, namespace)
+
+
+def _is_ours(item: Object) -> bool:
+    labels = item["metadata"].get("labels", {})
+    return bool(labels.get("endpointslice.kubernetes.io/managed-by") == MANAGER)
+
+
+def slices_for(service: Object, family: str, pods: list[Object]) -> list[Object]:
+    """The slices of one address family: one for pods that serve the same ports, at most _MOST_ENDPOINTS in each."""
+    namespace, name = key_of(service)
+    publish = bool(service["spec"].get("publishNotReadyAddresses"))
+    groups: dict[str, tuple[list[Object], list[Object]]] = {}
+    for pod in pods:
+        address, ports = address_of(pod, family), resolve_ports(service, pod)
+        if address is not None and ports is not None:
+            groups.setdefault(json.dumps(ports), (ports, []))[1].append(_entry(pod, address, publish))
+    chunks = [
+        (ports, entries[start : start + _MOST_ENDPOINTS])
+        for ports, entries in groups.values()
+        for start in range(0, len(entries), _MOST_ENDPOINTS)
+    ] or [([], [])]
+    labels = {
+        **service["metadata"].get("labels", {}),
+        SERVICE_LABEL: name,
+        "endpointslice.kubernetes.io/managed-by": MANAGER,
+        **({"service.kubernetes.io/headless": ""} if service["spec"].get("clusterIP") == "None" else {}),
+    }
+    return [
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {
+                "name": f"{name}-{family.lower()}" + (f"-{number}" if number else ""),
+                "namespace": namespace,
+                "labels": labels,
+                "ownerReferences": [owner_reference(SERVICES, service)],
+            },
+            "addressType": family,
+            "endpoints": entries,
+            "ports": ports,
+        }
+        for number, (ports, entries) in enumerate(chunks)
+    ]
 
 
 def address_of(pod: Object, family: str) -> str | None:

@@ -38,14 +38,27 @@ class Jobs:
         self._world = world
         self._jobs = world.cache(JOBS)
         self.queue = Queue("job", self._reconcile)
+        # The versions of Jobs whose counts we have written: an older one would count again.
+        self._written: dict[str, int] = {}
         self._control = PodControl(world, JOBS, self._jobs)
         self._control.feed(self.queue)
-        world.watch(self._jobs, lambda old, new: self.queue.add(key_of(new or old or {})))
+        world.watch(self._jobs, self._changed)
+
+    def _changed(self, old: Object | None, new: Object | None) -> None:
+        job = new or old
+        assert job is not None
+        if new is None:
+            self._written.pop(job["metadata"]["uid"], None)
+            self._control.forget(job["metadata"]["uid"])
+        self.queue.add(key_of(job))
 
     async def _reconcile(self, key: Key) -> None:
         current = self._jobs.get(key[1], key[0])
         if current is None or "deletionTimestamp" in current["metadata"]:
             await self._release_all(key)
+            return
+        uid = current["metadata"]["uid"]
+        if int(current["metadata"]["resourceVersion"]) < self._written.get(uid, 0):
             return
         if end := finished(current):
             await self._after_the_end(current, end)
@@ -209,7 +222,9 @@ class Jobs:
                 self._world.event(JOBS, current, "Warning", reason, message)
         if conditions:
             status["conditions"] = conditions
-        await write_status(self._world, JOBS, current, status)
+        stored = await write_status(self._world, JOBS, current, status, exact=True)
+        if stored is not None:
+            self._written[current["metadata"]["uid"]] = int(stored["metadata"]["resourceVersion"])
 
 
 _REWRITTEN = frozenset({"Suspended", "SuccessCriteriaMet", "FailureTarget", "Complete", "Failed"})

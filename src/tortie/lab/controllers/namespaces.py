@@ -5,20 +5,23 @@ removed when nothing is left; conditions that say what remains.
 """
 
 import asyncio
+import contextlib
 import json
 
 from tortie.kube.errors import ApiError, NotFound
-from tortie.lab.controllers.world import Key, Object, Queue, World
+from tortie.lab.controllers.world import Key, Object, Queue, World, new_conditions
 from tortie.model.catalog import NAMESPACES
 from tortie.model.resource import Resource
 
-_AGAIN = 0.15
+_FIRST, _LAST = 0.05, 1.0
 
 
 class Namespaces:
     def __init__(self, world: World) -> None:
         self._world = world
         self._namespaces = world.cache(NAMESPACES)
+        # What was left of a namespace at the last look, and how long to wait for the next one.
+        self._left: dict[str, tuple[list[Resource[Object]], float]] = {}
         self.queue = Queue("namespace", self._reconcile)
         world.watch(self._namespaces, self._changed)
 
@@ -32,17 +35,38 @@ class Namespaces:
             return
         if "kubernetes" not in namespace.get("spec", {}).get("finalizers", ()):
             return
+        before, pause = self._left.pop(key[1], ([], _FIRST))
+        if before and sum(await self._empty_all(before, key[1])):
+            # Only when the kinds that had something left are empty is it worth asking about all the others again.
+            self._left[key[1]] = (before, min(_LAST, pause * 1.5))
+            self.queue.add_later(key, pause)
+            return
         resources = await namespaced_resources(self._world)
-        remaining = await asyncio.gather(*(self._empty(resource, key[1]) for resource in resources))
-        left = {resource.plural: count for resource, count in zip(resources, remaining, strict=True) if count}
+        counts = await self._empty_all(resources, key[1])
+        left = [resource for resource, count in zip(resources, counts, strict=True) if count]
         if left:
-            self.queue.add_later(key, _AGAIN)
+            self._left[key[1]] = (left, _FIRST)
+            self.queue.add_later(key, _FIRST)
+            await self._say_what_remains(namespace, {r.plural: n for r, n in zip(resources, counts, strict=True) if n})
             return
         body = {**namespace, "spec": {"finalizers": []}}
         try:
             await self._world.client.raw("PUT", NAMESPACES.path(name=key[1], subresource="finalize"), body=body)
         except NotFound:
             return
+
+    async def _empty_all(self, resources: list[Resource[Object]], namespace: str) -> list[int]:
+        return await asyncio.gather(*(self._empty(resource, namespace) for resource in resources))
+
+    async def _say_what_remains(self, namespace: Object, left: dict[str, int]) -> None:
+        parts = ", ".join(f"{plural} has {count} resource instances" for plural, count in sorted(left.items()))
+        message = f"Some resources are remaining: {parts}"
+        wanted = ("NamespaceContentRemaining", "True", "SomeResourcesRemain", message)
+        status = {"status": {"conditions": new_conditions(namespace, wanted)}}
+        with contextlib.suppress(NotFound):
+            await self._world.client.patch(
+                NAMESPACES.untyped(), namespace["metadata"]["name"], status, subresource="status"
+            )
 
     async def _empty(self, resource: Resource[Object], namespace: str) -> int:
         """Deletes every object of a kind in the namespace; returns how many are still there."""

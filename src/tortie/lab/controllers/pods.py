@@ -87,7 +87,9 @@ class PodControl:
 
     def is_going(self, pod: Object) -> bool:
         """Whether the pod is being deleted, as far as the cache or our own record knows."""
-        return "deletionTimestamp" in pod["metadata"] or self._deleted.get(pod["metadata"]["uid"], 0.0) > time.monotonic()
+        return (
+            "deletionTimestamp" in pod["metadata"] or self._deleted.get(pod["metadata"]["uid"], 0.0) > time.monotonic()
+        )
 
     async def owned(self, owner: Object) -> list[Object]:
         """The owner's pods, in whatever state: strays are let go, orphans with fitting labels taken over."""
@@ -213,14 +215,20 @@ def template_labels(owner: Object) -> dict[str, str]:
     return labels
 
 
-async def write_status(world: World, resource: Resource[Any], obj: Object, status: Object) -> None:
-    """Writes what differs from the status that the object has; a count of 0 is the same as none."""
+async def write_status(
+    world: World, resource: Resource[Any], obj: Object, status: Object, *, exact: bool = False
+) -> Object | None:
+    """Writes what differs from the status that the object has; a count of 0 is the same as none. Gives the object as
+    stored, None if nothing differed. exact: raises Conflict if the object is not the latest version."""
     old = obj.get("status", {})
     if all((old.get(name) or None) == (value or None) for name, value in status.items()):
-        return
+        return None
     namespace, name = key_of(obj)
-    patch = {"metadata": {"uid": obj["metadata"]["uid"]}, "status": status}
-    await world.client.patch(resource.untyped(), name, patch, namespace=namespace, subresource="status")
+    identity = {"uid": obj["metadata"]["uid"]}
+    if exact:
+        identity["resourceVersion"] = obj["metadata"]["resourceVersion"]
+    patch = {"metadata": identity, "status": status}
+    return await world.client.patch(resource.untyped(), name, patch, namespace=namespace, subresource="status")
 
 
 def owner_key(obj: Object) -> Key | None:

@@ -85,7 +85,5 @@ def hash_of(obj: Object) -> str:
 def _annotations(owner: Object) -> Object:
     annotations = owner["metadata"].get("annotations", {})
     return {
-        name: value
-        for name, value in annotations.items()
-        if name != "kubectl.kubernetes.io/last-applied-configuration"
+        name: value for name, value in annotations.items() if name != "kubectl.kubernetes.io/last-applied-configuration"
     }

@@ -1,7 +1,7 @@
 """Puts the images' programs and a small root file system where overlay mounts can use them as lower layers.
 
 In: this package's programs and the host's /usr and /etc. Out: below one directory, `root` (what a container sees at /
-apart from /usr) and `usr` (what is laid over the host's /usr); built anew at each start of a kubelet, cheap when unchanged.
+apart from /usr) and `usr` (laid over the host's /usr); built at each start of a kubelet, cheap when unchanged.
 """
 
 import contextlib
@@ -66,7 +66,7 @@ _HOST_ETC = (
     *("debian_version", "ld.so.cache", "ld.so.conf", "mime.types", "protocols", "services", "rpc", "ethertypes"),
     *("localtime", "timezone", "host.conf", "bash.bashrc", "profile", "inputrc", "gai.conf", "os-release"),
 )
-_PASSWD = """root:x:0:0:root:/root:/bin/bash
+_USERS = """root:x:0:0:root:/root:/bin/bash
 daemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin
 bin:x:2:2:bin:/bin:/usr/sbin/nologin
 www-data:x:33:33:www-data:/var/www:/usr/sbin/nologin
@@ -103,7 +103,7 @@ class Layers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def build(directory: Path) -> Layers:
-    """Writes the layers below `directory`. Existing ones are replaced file by file, so running containers keep theirs."""
+    """Writes the layers below `directory`. Existing ones are replaced file by file, running containers keep theirs."""
     root, usr = directory / "root", directory / "usr"
     for name, mode in _DIRECTORIES.items():
         path = root / name
@@ -119,7 +119,7 @@ def build(directory: Path) -> Layers:
     _copy_tree(Path("/etc/ssl/certs"), root / "etc/ssl/certs")
     _copy_tree(Path("/etc/alternatives"), root / "etc/alternatives")
     _copy_tree(Path("/etc/ld.so.conf.d"), root / "etc/ld.so.conf.d")
-    for name, text in (("passwd", _PASSWD), ("group", _GROUP), ("nsswitch.conf", _NSSWITCH)):
+    for name, text in (("passwd", _USERS), ("group", _GROUP), ("nsswitch.conf", _NSSWITCH)):
         _write(root / "etc" / name, text.encode(), 0o644)
     for program, targets in _INSTALL.items():
         text = _START.format(source=str(Path(tortie.__file__).resolve().parent.parent), program=program)

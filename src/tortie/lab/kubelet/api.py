@@ -77,7 +77,7 @@ class VolumeMount(ApiStruct, frozen=True, kw_only=True):
 
 
 class ExecAction(ApiStruct, frozen=True, kw_only=True):
-    command: list[str] = []
+    command: tuple[str, ...] = ()
 
 
 class HTTPHeader(ApiStruct, frozen=True, kw_only=True):
@@ -90,7 +90,7 @@ class HTTPGetAction(ApiStruct, frozen=True, kw_only=True):
     port: Port = 80
     host: str = ""
     scheme: str = "HTTP"
-    http_headers: list[HTTPHeader] = []
+    http_headers: tuple[HTTPHeader, ...] = ()
 
 
 class TCPSocketAction(ApiStruct, frozen=True, kw_only=True):
@@ -133,8 +133,8 @@ class Lifecycle(ApiStruct, frozen=True, kw_only=True):
 
 
 class Capabilities(ApiStruct, frozen=True, kw_only=True):
-    add: list[str] = []
-    drop: list[str] = []
+    add: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
 
 
 class SecurityContext(ApiStruct, frozen=True, kw_only=True):
@@ -154,26 +154,26 @@ class PodSecurityContext(ApiStruct, frozen=True, kw_only=True):
     run_as_user: int | None = msgspec.field(default=None, name="runAsUser")
     run_as_group: int | None = msgspec.field(default=None, name="runAsGroup")
     fs_group: int | None = None
-    supplemental_groups: list[int] = []
-    sysctls: list[Sysctl] = []
+    supplemental_groups: tuple[int, ...] = ()
+    sysctls: tuple[Sysctl, ...] = ()
 
 
 class Resources(ApiStruct, frozen=True, kw_only=True):
-    limits: dict[str, Any] = {}
-    requests: dict[str, Any] = {}
+    limits: dict[str, Any] = msgspec.field(default_factory=dict)
+    requests: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 class Container(ApiStruct, frozen=True, kw_only=True):
     name: str
     image: str = ""
     image_pull_policy: str = ""
-    command: list[str] = []
-    args: list[str] = []
+    command: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
     working_dir: str = ""
-    env: list[EnvVar] = []
-    env_from: list[EnvFrom] = []
-    ports: list[ContainerPort] = []
-    volume_mounts: list[VolumeMount] = []
+    env: tuple[EnvVar, ...] = ()
+    env_from: tuple[EnvFrom, ...] = ()
+    ports: tuple[ContainerPort, ...] = ()
+    volume_mounts: tuple[VolumeMount, ...] = ()
     liveness_probe: Probe | None = None
     readiness_probe: Probe | None = None
     startup_probe: Probe | None = None
@@ -202,21 +202,21 @@ class ConfigMapVolume(ApiStruct, frozen=True, kw_only=True):
     """Also a projected ConfigMap source."""
 
     name: str = ""
-    items: list[KeyToPath] = []
+    items: tuple[KeyToPath, ...] = ()
     default_mode: int | None = None
     optional: bool = False
 
 
 class SecretVolume(ApiStruct, frozen=True, kw_only=True):
     secret_name: str = ""
-    items: list[KeyToPath] = []
+    items: tuple[KeyToPath, ...] = ()
     default_mode: int | None = None
     optional: bool = False
 
 
 class SecretProjection(ApiStruct, frozen=True, kw_only=True):
     name: str = ""
-    items: list[KeyToPath] = []
+    items: tuple[KeyToPath, ...] = ()
     optional: bool = False
 
 
@@ -228,7 +228,7 @@ class DownwardItem(ApiStruct, frozen=True, kw_only=True):
 
 
 class DownwardVolume(ApiStruct, frozen=True, kw_only=True):
-    items: list[DownwardItem] = []
+    items: tuple[DownwardItem, ...] = ()
     default_mode: int | None = None
 
 
@@ -246,7 +246,7 @@ class Projection(ApiStruct, frozen=True, kw_only=True):
 
 
 class ProjectedVolume(ApiStruct, frozen=True, kw_only=True):
-    sources: list[Projection] = []
+    sources: tuple[Projection, ...] = ()
     default_mode: int | None = None
 
 
@@ -267,7 +267,7 @@ class Volume(ApiStruct, frozen=True, kw_only=True):
 
 class HostAlias(ApiStruct, frozen=True, kw_only=True):
     ip: str
-    hostnames: list[str] = []
+    hostnames: tuple[str, ...] = ()
 
 
 class DNSOption(ApiStruct, frozen=True, kw_only=True):
@@ -276,9 +276,9 @@ class DNSOption(ApiStruct, frozen=True, kw_only=True):
 
 
 class PodDNSConfig(ApiStruct, frozen=True, kw_only=True):
-    nameservers: list[str] = []
-    searches: list[str] = []
-    options: list[DNSOption] = []
+    nameservers: tuple[str, ...] = ()
+    searches: tuple[str, ...] = ()
+    options: tuple[DNSOption, ...] = ()
 
 
 class ReadinessGate(ApiStruct, frozen=True, kw_only=True):
@@ -287,23 +287,23 @@ class ReadinessGate(ApiStruct, frozen=True, kw_only=True):
 
 class PodSpec(ApiStruct, frozen=True, kw_only=True):
     node_name: str = ""
-    containers: list[Container] = []
-    init_containers: list[Container] = []
-    volumes: list[Volume] = []
+    containers: tuple[Container, ...] = ()
+    init_containers: tuple[Container, ...] = ()
+    volumes: tuple[Volume, ...] = ()
     restart_policy: str = "Always"
     termination_grace_period_seconds: int = 30
     active_deadline_seconds: int | None = None
     host_network: bool = False
     dns_policy: str = "ClusterFirst"
     dns_config: PodDNSConfig | None = None
-    host_aliases: list[HostAlias] = []
+    host_aliases: tuple[HostAlias, ...] = ()
     hostname: str = ""
     subdomain: str = ""
     service_account_name: str = ""
     automount_service_account_token: bool | None = None
     enable_service_links: bool = True
     security_context: PodSecurityContext | None = None
-    readiness_gates: list[ReadinessGate] = []
+    readiness_gates: tuple[ReadinessGate, ...] = ()
 
 
 class PodCondition(ApiStruct, frozen=True, kw_only=True):
@@ -363,14 +363,14 @@ class PodStatus(ApiStruct, frozen=True, kw_only=True):
     phase: str = ""
     reason: str = ""
     message: str = ""
-    conditions: list[PodCondition] = []
+    conditions: tuple[PodCondition, ...] = ()
     host_ip: str = ""
-    host_ips: list[PodIP] = []
+    host_ips: tuple[PodIP, ...] = ()
     pod_ip: str = ""
-    pod_ips: list[PodIP] = []
+    pod_ips: tuple[PodIP, ...] = ()
     start_time: str | None = None
-    init_container_statuses: list[ContainerStatus] = []
-    container_statuses: list[ContainerStatus] = []
+    init_container_statuses: tuple[ContainerStatus, ...] = ()
+    container_statuses: tuple[ContainerStatus, ...] = ()
     qos_class: str = ""
     observed_generation: int = 0
 
@@ -394,15 +394,15 @@ class Pod(ApiStruct, frozen=True, kw_only=True):
 
 class ConfigMap(ApiStruct, frozen=True, kw_only=True):
     metadata: ObjectMeta = ObjectMeta()
-    data: dict[str, str] = {}
-    binary_data: dict[str, str] = {}
+    data: dict[str, str] = msgspec.field(default_factory=dict)
+    binary_data: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class Secret(ApiStruct, frozen=True, kw_only=True):
     """Values of `data` are base64."""
 
     metadata: ObjectMeta = ObjectMeta()
-    data: dict[str, str] = {}
+    data: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class ServicePort(ApiStruct, frozen=True, kw_only=True):
@@ -413,7 +413,7 @@ class ServicePort(ApiStruct, frozen=True, kw_only=True):
 
 class ServiceSpec(ApiStruct, frozen=True, kw_only=True):
     cluster_ip: str = ""
-    ports: list[ServicePort] = []
+    ports: tuple[ServicePort, ...] = ()
 
 
 class Service(ApiStruct, frozen=True, kw_only=True):

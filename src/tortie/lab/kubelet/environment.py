@@ -16,8 +16,22 @@ from tortie.lab.kubelet.api import ConfigMap, Container, EnvVar, Pod, ResourceFi
 
 _REFERENCE = re.compile(r"\$(\$|\(([^()$\s]+)\))")
 _SUFFIXES = {
-    **{"n": 1e-9, "u": 1e-6, "m": 1e-3, "": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18},
-    **{"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "Pi": 2.0**50, "Ei": 2.0**60},
+    "n": 1e-9,
+    "u": 1e-6,
+    "m": 1e-3,
+    "": 1.0,
+    "k": 1e3,
+    "M": 1e6,
+    "G": 1e9,
+    "T": 1e12,
+    "P": 1e15,
+    "E": 1e18,
+    "Ki": 2.0**10,
+    "Mi": 2.0**20,
+    "Gi": 2.0**30,
+    "Ti": 2.0**40,
+    "Pi": 2.0**50,
+    "Ei": 2.0**60,
 }
 _ENV_NAME = re.compile(r"^[-._a-zA-Z][-._a-zA-Z0-9]*$")
 
@@ -109,7 +123,9 @@ def _escape(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
-def resource_field(containers: list[Container], own: Container | None, ref: ResourceFieldRef, facts: PodFacts) -> str:
+def resource_field(
+    containers: tuple[Container, ...], own: Container | None, ref: ResourceFieldRef, facts: PodFacts
+) -> str:
     """limits.cpu and the like, in units of the divisor, rounded up; without a limit the node's capacity."""
     container = next((c for c in containers if c.name == ref.container_name), own)
     if container is None:

@@ -1,7 +1,7 @@
 """`kubectl exec` and `kubectl attach`: a command's streams joined to a client's.
 
-In: a container's unit, what the client asked for, its streams. Out: the command run in the container (or the running one
-attached to), bytes both ways, terminal sizes, and the final status with the exit code.
+In: a container's unit, what the client asked for, its streams. Out: the command run in the container (or the running
+one attached to), bytes both ways, terminal sizes, and the final status with the exit code.
 """
 
 import asyncio

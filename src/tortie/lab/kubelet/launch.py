@@ -223,7 +223,7 @@ def _sub_path(prepared: Prepared, sub: str) -> Path:
 
 
 def missing_program(directory: Path, attempt: int) -> str:
-    """bwrap's complaint about a command that does not exist, in the words users know; "" if that is not what ended it."""
+    """bwrap's complaint about a command that does not exist, in the words users know; "" if nothing of the kind."""
     text = logs.last_lines(log_path(directory, attempt), lines=1, limit=1024).strip()
     if not text.startswith("bwrap: execvp "):
         return ""

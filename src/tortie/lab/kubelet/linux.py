@@ -63,7 +63,7 @@ def in_thread(work: Callable[[], T]) -> T:
     def run() -> None:
         try:
             result.append(work())
-        except BaseException as error:  # noqa: BLE001  # raised again below
+        except BaseException as error:  # raised again below
             failure.append(error)
 
     thread = threading.Thread(target=run, name="namespace")

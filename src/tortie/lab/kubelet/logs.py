@@ -91,16 +91,17 @@ def _starts(path: Path, options: Options) -> list[tuple[Path, int]]:
 
 
 def _blocks(handle: int, offset: int) -> Iterator[bytes]:
-    while block := os.pread(handle, _BLOCK, offset):
+    position = offset
+    while block := os.pread(handle, _BLOCK, position):
         yield block
-        offset += len(block)
+        position += len(block)
 
 
 async def read(path: Path, options: Options, running: Callable[[], bool]) -> AsyncIterator[bytes]:
     """Chunks of rendered lines. running: while it holds and `follow` is set, new lines are waited for."""
     sent = 0
-    for file, offset in _starts(path, options):
-        last = file == path
+    for file, start in _starts(path, options):
+        last, offset = file == path, start
         handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
         try:
             rest = b""

@@ -6,6 +6,7 @@ running workers; orphans (sandboxes whose pod is gone) detached and removed befo
 
 import asyncio
 import contextlib
+import functools
 import signal
 from pathlib import Path
 
@@ -30,7 +31,6 @@ class Manager:
         self._facts = facts
         self._workers: dict[str, Worker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._cache: Cache[Pod] = Cache(
             services.client,
             PODS,
@@ -42,6 +42,11 @@ class Manager:
     def synced(self) -> bool:
         """The node's pods are known."""
         return self._cache.synced
+
+    async def wait_synced(self) -> None:
+        """Returns once the node's pods are known. Raises TimeoutError after ten seconds."""
+        async with asyncio.timeout(10):
+            await self._cache.wait_synced()
 
     def workers(self) -> list[Worker]:
         """The pods on this node."""
@@ -66,11 +71,10 @@ class Manager:
                 worker.objects_changed()
 
     async def run(self) -> None:
-        """Follows the node's pods until cancelled; an error that a worker did not foresee ends it."""
+        """Follows the node's pods until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._cache.run())
             group.create_task(self._clean_up())
-            await self._failure
 
     async def stop(self) -> None:
         """Lets the pods be: they run on without the kubelet."""
@@ -91,16 +95,14 @@ class Manager:
         self._workers[new.uid] = worker
         task = asyncio.get_running_loop().create_task(worker.run(), name=f"pod {new.key}")
         self._tasks[new.uid] = task
-        task.add_done_callback(lambda done, uid=new.uid: self._ended(uid, done))
+        task.add_done_callback(functools.partial(self._ended, new.uid))
 
-    def _ended(self, uid: str, task: "asyncio.Task[None]") -> None:
+    def _ended(self, uid: str, _task: "asyncio.Task[None]") -> None:
         worker = self._workers.pop(uid)
         self._tasks.pop(uid, None)
         namespace = worker.pod.metadata.namespace
         last = not any(w.pod.metadata.namespace == namespace for w in self._workers.values())
         self._services.sources.forget(uid, namespace, last_of_namespace=last)
-        if not task.cancelled() and (error := task.exception()) is not None and not self._failure.done():
-            self._failure.set_exception(error)
 
     # orphans -----------------------------------------------------------------------------------------------------
 
@@ -108,11 +110,11 @@ class Manager:
         """Once the node's pods are known, what belongs to none of them goes."""
         await self._cache.wait_synced()
         base = self._services.config.root_dir / "pods"
-        for directory in sorted(base.iterdir()) if base.is_dir() else []:
+        for directory in _entries(base):
             if directory.name not in self._workers:
                 await self._remove_orphan(directory)
         known = {worker.sandbox.id for worker in self.workers() if worker.sandbox is not None}
-        recorded = {state.id for path in base.glob("*") if (state := sandbox.load(path)) is not None}
+        recorded = {state.id for path in _entries(base) if (state := sandbox.load(path)) is not None}
         for attachment in self._services.runner.cached_attachments():
             if attachment.container_id not in known | recorded:
                 await self._detach(attachment)
@@ -153,3 +155,7 @@ class Manager:
         if alive:
             with contextlib.suppress(OSError):
                 linux.remove_network_namespace(Path(attachment.netns))
+
+
+def _entries(directory: Path) -> list[Path]:
+    return sorted(directory.iterdir()) if directory.is_dir() else []

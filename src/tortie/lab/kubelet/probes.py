@@ -45,12 +45,12 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         raise ValueError(f"couldn't find port: {port!r} in container {self.container.name}")
 
 
-async def attempt(probe: Probe | LifecycleHandler, target: Target, timeout: float) -> Outcome:
+async def attempt(probe: Probe | LifecycleHandler, target: Target, seconds: float) -> Outcome:
     """One try. Never raises for what the container does."""
     try:
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(seconds):
             if probe.exec is not None:
-                code, output = await target.execute(probe.exec.command, timeout)
+                code, output = await target.execute(list(probe.exec.command), seconds)
                 return Outcome(code == 0, output.decode(errors="replace").strip()[:_OUTPUT_LIMIT])
             if probe.http_get is not None:
                 return await _http(probe.http_get, target)
@@ -69,7 +69,7 @@ async def attempt(probe: Probe | LifecycleHandler, target: Target, timeout: floa
                 writer.close()
                 return Outcome(True, "")
     except TimeoutError:
-        return Outcome(False, f"timed out after {timeout:g}s")
+        return Outcome(False, f"timed out after {seconds:g}s")
     except (OSError, ValueError) as error:
         return Outcome(False, str(error))
     return Outcome(False, "the probe names no action: one of exec, httpGet, tcpSocket, grpc")
@@ -114,9 +114,9 @@ class Reports(msgspec.Struct, frozen=True, kw_only=True):
 
 async def watch(container: Container, target: Target, reports: Reports, *, started: bool) -> None:
     """Runs all probes of one running container until cancelled. started: it has passed its startup probe before."""
-    if container.startup_probe is not None and not started:
-        if not await _until_started(container.startup_probe, target, reports):
-            return
+    probe = container.startup_probe
+    if probe is not None and not started and not await _until_started(probe, target, reports):
+        return
     reports.on_started()
     async with asyncio.TaskGroup() as group:
         if container.readiness_probe is not None:
@@ -175,6 +175,6 @@ async def _liveness(probe: Probe, target: Target, reports: Reports) -> None:
         await asyncio.sleep(max(1, probe.period_seconds))
 
 
-async def run_hook(handler: LifecycleHandler, target: Target, timeout: float) -> Outcome:
+async def run_hook(handler: LifecycleHandler, target: Target, seconds: float) -> Outcome:
     """A postStart or preStop hook."""
-    return await attempt(handler, target, timeout)
+    return await attempt(handler, target, seconds)

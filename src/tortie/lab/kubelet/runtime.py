@@ -183,7 +183,7 @@ class Runtime:
         with theirs:
             self._parent = subprocess.Popen(
                 ["/usr/bin/python3", "-I", "-S", "-c", _PARENT],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,
                 env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},

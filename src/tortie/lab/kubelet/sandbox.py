@@ -1,7 +1,7 @@
 """A pod's sandbox: its network namespace, its attachment to the network, and the files that all its containers share.
 
-In: the pod, the node's DNS settings, the CNI runner. Out: a namespace with addresses, resolv.conf and hosts; recorded in
-`sandbox.json`, so that a kubelet that starts again finds what one before it made.
+In: the pod, the node's DNS settings, the CNI runner. Out: a namespace with addresses, resolv.conf and hosts; recorded
+in `sandbox.json`, so that a kubelet that starts again finds what one before it made.
 """
 
 import contextlib

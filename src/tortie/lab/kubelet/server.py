@@ -141,7 +141,7 @@ class Handlers:
     # logs --------------------------------------------------------------------------------------------------------
 
     async def _logs(self, request: web.Request) -> web.StreamResponse:
-        worker, unit = self._find(request.match_info)
+        worker, unit = await self._find(request.match_info)
         query = request.query
         record = unit.record
         if record is None:
@@ -171,7 +171,7 @@ class Handlers:
     # streams -----------------------------------------------------------------------------------------------------
 
     async def _exec(self, request: web.Request) -> web.StreamResponse:
-        _, unit = self._find(request.match_info)
+        _, unit = await self._find(request.match_info)
         ask = _ask(request.query)
         if not ask.command:
             raise Missing("query parameter `command` is missing: the command to run", 400)
@@ -182,7 +182,7 @@ class Handlers:
         return socket
 
     async def _attach(self, request: web.Request) -> web.StreamResponse:
-        _, unit = self._find(request.match_info)
+        _, unit = await self._find(request.match_info)
         ask = _ask(request.query)
         socket = await _websocket(request, _EXEC_PROTOCOLS)
         streams = WebSocketStreams(socket)
@@ -191,7 +191,7 @@ class Handlers:
         return socket
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:
-        worker = self._worker(request.match_info)
+        worker = await self._worker(request.match_info)
         socket = await _websocket(request, _FORWARD_PROTOCOLS)
         netns = _netns(worker)
         if socket.ws_protocol == _TUNNEL_PROTOCOL:
@@ -212,11 +212,11 @@ class Handlers:
                 raise Missing("404 page not found")
             info = dict(zip(("namespace", "pod", "container"), parts[1:], strict=False))
             if parts[0] == "portForward":
-                netns = _netns(self._worker(info))
+                netns = _netns(await self._worker(info))
                 request.accept(writer, "portforward.k8s.io")
                 await portforward.SpdyForwarder(RawTunnel(reader, writer), netns).run()
                 return
-            _, unit = self._find({"container": "", **info} if "container" in info else info)
+            _, unit = await self._find({"container": "", **info} if "container" in info else info)
             ask = _ask(request.query)
             chosen = request.choose(_SPDY_EXEC_PROTOCOLS)
             if chosen is None:
@@ -239,14 +239,18 @@ class Handlers:
 
     # finding -----------------------------------------------------------------------------------------------------
 
-    def _worker(self, info: Any) -> Worker:
+    async def _worker(self, info: Any) -> Worker:
+        try:
+            await self._manager.wait_synced()
+        except TimeoutError:
+            raise Missing("the kubelet does not know its pods yet: the API server has not told", 503) from None
         worker = self._manager.find(info["namespace"], info["pod"])
         if worker is None:
             raise Missing(f'pod "{info["namespace"]}/{info["pod"]}" does not run on this node')
         return worker
 
-    def _find(self, info: Any) -> tuple[Worker, Unit]:
-        worker = self._worker(info)
+    async def _find(self, info: Any) -> tuple[Worker, Unit]:
+        worker = await self._worker(info)
         name = info.get("container") or worker.pod.spec.containers[0].name
         unit = worker.unit(name)
         if unit is None:

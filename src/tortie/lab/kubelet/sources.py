@@ -14,10 +14,11 @@ import msgspec
 
 from tortie.kube.cache import Cache
 from tortie.kube.client import Client
+from tortie.kube.errors import NotFound
 from tortie.lab.kubelet.api import ConfigMap, Pod, Secret, Service, TokenProjection
 from tortie.model.resource import Resource
 
-T = TypeVar("T", ConfigMap, Secret)
+T = TypeVar("T")
 
 CONFIG_MAPS: Resource[ConfigMap] = Resource(
     group="", version="v1", kind="ConfigMap", plural="configmaps", namespaced=True, type=ConfigMap
@@ -71,8 +72,14 @@ class Sources:
         self, namespace: str, maps: set[str], secrets: set[str]
     ) -> tuple[dict[str, ConfigMap | None], dict[str, Secret | None]]:
         """The objects of an environment, as they are now."""
-        found_maps = {name: await self._client.find(CONFIG_MAPS, name, namespace) for name in sorted(maps)}
-        found_secrets = {name: await self._client.find(SECRETS, name, namespace) for name in sorted(secrets)}
+        found_maps: dict[str, ConfigMap | None] = {}
+        for name in sorted(maps):
+            config_map = await self._find(CONFIG_MAPS, namespace, name)
+            found_maps[name] = config_map
+        found_secrets: dict[str, Secret | None] = {}
+        for name in sorted(secrets):
+            secret = await self._find(SECRETS, namespace, name)
+            found_secrets[name] = secret
         return found_maps, found_secrets
 
     async def services(self, namespace: str, *, links: bool) -> list[Service]:
@@ -121,11 +128,18 @@ class Sources:
     async def _followed(self, resource: Resource[T], namespace: str, name: str) -> T | None:
         key = (resource.plural, namespace)
         if key not in self._caches:
-            cache = Cache(self._client, resource, namespace=namespace, on_event=lambda *_: self._on_change(namespace))
-            self._caches[key] = (cache, asyncio.get_running_loop().create_task(cache.run()))
-        cache = self._caches[key][0]
+            made = Cache(self._client, resource, namespace=namespace, on_event=lambda *_: self._on_change(namespace))
+            self._caches[key] = (made, asyncio.get_running_loop().create_task(made.run()))
+        cache: Cache[T] = self._caches[key][0]
         async with asyncio.timeout(20):
             await cache.wait_synced()
         found = cache.get(name, namespace)
-        # An object made a moment ago may be ahead of the watch.
-        return found if found is not None else await self._client.find(resource, name, namespace)
+        if found is None:  # an object made a moment ago may be ahead of the watch
+            found = await self._find(resource, namespace, name)
+        return found
+
+    async def _find(self, resource: Resource[T], namespace: str, name: str) -> T | None:
+        try:
+            return await self._client.get(resource, name, namespace)
+        except NotFound:
+            return None

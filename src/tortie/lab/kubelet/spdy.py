@@ -1,6 +1,6 @@
 """The SPDY/3.1 framing that kubectl speaks for port forwarding, and old ones for exec and attach too.
 
-In: bytes from the peer. Out: events (stream opened, data, reset, end of connection) and frames to send. Pure: no sockets.
+In: bytes from the peer. Out: events (stream opened, data, reset, end of connection) and frames to send. Pure.
 Only what the Kubernetes clients use: they ignore flow control and priorities, and so does this.
 """
 

@@ -84,12 +84,12 @@ def build(
         message=message,
         conditions=_merge(pod.status.conditions, conditions, pod.metadata.generation, now),
         host_ip=situation.host_ips[0] if situation.host_ips else "",
-        host_ips=[PodIP(ip=text) for text in situation.host_ips],
+        host_ips=tuple(PodIP(ip=text) for text in situation.host_ips),
         pod_ip=situation.pod_ips[0] if situation.pod_ips else "",
-        pod_ips=[PodIP(ip=text) for text in situation.pod_ips],
+        pod_ips=tuple(PodIP(ip=text) for text in situation.pod_ips),
         start_time=situation.start_time,
-        init_container_statuses=init,
-        container_statuses=statuses,
+        init_container_statuses=tuple(init),
+        container_statuses=tuple(statuses),
         qos_class=pod.status.qos_class or qos_class(pod.spec),
         observed_generation=pod.metadata.generation,
     )
@@ -133,7 +133,9 @@ def _conditions(
     return [sandbox, initialized, ready, containers]
 
 
-def _merge(old: list[PodCondition], new: list[PodCondition], generation: int, now: str) -> list[PodCondition]:
+def _merge(
+    old: tuple[PodCondition, ...], new: list[PodCondition], generation: int, now: str
+) -> tuple[PodCondition, ...]:
     """Ours over what was there; others' conditions stay, and an unchanged status keeps its transition time."""
     before = {condition.type: condition for condition in old}
     merged = []
@@ -145,7 +147,7 @@ def _merge(old: list[PodCondition], new: list[PodCondition], generation: int, no
             msgspec.structs.replace(condition, last_transition_time=stamp or now, observed_generation=generation)
         )
     others = [condition for condition in old if condition.type not in _OURS]
-    return [*merged, *others]
+    return (*merged, *others)
 
 
 def qos_class(spec: PodSpec) -> str:

@@ -163,7 +163,7 @@ class SpdyStreams:
         with contextlib.suppress(ConnectionError):
             frames = b""
             for name in ("stdout", "stderr"):
-                if (number := self._numbers.get(name)) is not None:  # type: ignore[call-overload]  # literal names
+                if (number := self._numbers.get(name)) is not None:
                     frames += self._connection.data(number, b"", fin=True)
             if (error := self._numbers.get("error")) is not None:
                 frames += self._connection.data(error, msgspec.json.encode(status), fin=True)

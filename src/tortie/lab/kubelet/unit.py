@@ -1,7 +1,7 @@
 """One container of a pod over its restarts: starting, stopping, probing, and what it says about itself.
 
-In: the container's spec and the pod's circumstances from `worker`. Out: a running container, its records below the pod's
-directory, events, a `ContainerStatus`; the worker is woken when the container ends or its readiness changes.
+In: the container's spec and the pod's circumstances from `worker`. Out: a running container, its records below the
+pod's directory, events, a `ContainerStatus`; the worker is woken when the container ends or its readiness changes.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from tortie.lab.kubelet.api import (
 from tortie.lab.kubelet.environment import MissingReference
 from tortie.lab.kubelet.launch import Circumstances, Record
 from tortie.lab.kubelet.logs import last_lines
-from tortie.lab.kubelet.node_services import NodeServices, now
+from tortie.lab.kubelet.node_services import NodeServices
 from tortie.lab.kubelet.runtime import Process, StartError, read_exit
 from tortie.lab.kubelet.volumes import VolumeError
 
@@ -379,7 +379,7 @@ class Unit:
 
     # commands ----------------------------------------------------------------------------------------------------
 
-    async def execute(self, command: list[str], timeout: float) -> tuple[int, bytes]:
+    async def execute(self, command: list[str], seconds: float) -> tuple[int, bytes]:
         """Runs a command in the container and gives its exit code and output. Raises TimeoutError, OSError."""
         if self.process is None or self.record is None:
             raise OSError("the container is not running")
@@ -399,7 +399,7 @@ class Unit:
         loop = asyncio.get_running_loop()
         transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read, "rb"))
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(seconds):
                 code = await running.wait()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(0.2):  # a child of it may hold the output open

@@ -53,7 +53,9 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     host: bool = False
 
 
-def select(data: dict[str, bytes], items: list[KeyToPath], *, mode: int, optional: bool, what: str) -> dict[str, File]:
+def select(
+    data: dict[str, bytes], items: tuple[KeyToPath, ...], *, mode: int, optional: bool, what: str
+) -> dict[str, File]:
     """The files of an object: all keys, or the named ones at their paths. Raises VolumeError for a missing key."""
     if not items:
         return {key: File(content=content, mode=mode) for key, content in data.items()}
@@ -202,7 +204,7 @@ class Volumes:
         )
 
     async def _config_map(
-        self, namespace: str, name: str, items: list[KeyToPath], mode: int, optional: bool
+        self, namespace: str, name: str, items: tuple[KeyToPath, ...], mode: int, optional: bool
     ) -> dict[str, File]:
         found = await self._source.config_map(namespace, name)
         if found is None:
@@ -212,7 +214,7 @@ class Volumes:
         return select(config_map_data(found), items, mode=mode, optional=optional, what=f"configmap {name}")
 
     async def _secret(
-        self, namespace: str, name: str, items: list[KeyToPath], mode: int, optional: bool
+        self, namespace: str, name: str, items: tuple[KeyToPath, ...], mode: int, optional: bool
     ) -> dict[str, File]:
         found = await self._source.secret(namespace, name)
         if found is None:
@@ -221,7 +223,7 @@ class Volumes:
             raise VolumeError(f'secret "{name}" not found')
         return select(secret_data(found), items, mode=mode, optional=optional, what=f"secret {name}")
 
-    def _downward(self, items: list[DownwardItem], mode: int, facts: PodFacts) -> dict[str, File]:
+    def _downward(self, items: tuple[DownwardItem, ...], mode: int, facts: PodFacts) -> dict[str, File]:
         files = {}
         for item in items:
             if item.field_ref is not None:

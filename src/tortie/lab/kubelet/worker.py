@@ -1,7 +1,7 @@
 """One pod's life on the node: volumes, sandbox, containers, status, end.
 
-In: versions of the pod from `manager`, wake-ups from its containers. Out: the pod as its spec wants it, its status in the
-API, and after its end nothing. One task per pod; it sleeps until something happens.
+In: versions of the pod from `manager`, wake-ups from its containers. Out: the pod as its spec wants it, its status in
+the API, and after its end nothing. One task per pod; it sleeps until something happens.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ class Worker:
         self.pod = pod
         self.directory = services.pod_directory(pod.uid)
         self.sandbox: SandboxState | None = None
-        self.finished = False
+        self._finished = False
         self._services = services
         self._facts = facts
         self._wake = asyncio.Event()
@@ -58,6 +58,7 @@ class Worker:
             for init, specs in ((True, pod.spec.init_containers), (False, pod.spec.containers))
             for spec in specs
         ]
+        self._adopt()
 
     # from the manager --------------------------------------------------------------------------------------------
 
@@ -92,16 +93,19 @@ class Worker:
     # the loop ----------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Until the pod is gone from the node. An unforeseen error is logged and tried again."""
-        self._adopt()
-        while not self.finished:
+        """Until the pod is gone from the node. A step that fails is tried again; no pod stops the others."""
+        while True:
             self._wake.clear()
+            delay: float | None
             try:
                 delay = await self._step()
             except (ApiError, OSError, SandboxError) as error:
                 _log.warning("pod needs another try", pod=self.pod.key, error=str(error))
                 delay = self._next_retry()
-            if self.finished:
+            except Exception:
+                _log.exception("pod failed in an unforeseen way", pod=self.pod.key)
+                delay = self._next_retry()
+            if self._finished:
                 return
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(delay):
@@ -346,7 +350,7 @@ class Worker:
                     preconditions={"uid": self.pod.uid},
                 )
         sandbox.forget(self.directory)
-        self.finished = True
+        self._finished = True
 
     # status ------------------------------------------------------------------------------------------------------
 

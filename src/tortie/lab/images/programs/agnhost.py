@@ -218,8 +218,12 @@ def _porter(_arguments: list[str]) -> None:
         (int(name.rpartition("_")[2]), text) for name, text in os.environ.items() if name.startswith("SERVE_PORT_")
     ]
     for port, text in found:
-        http_server.serve_in_background(port, lambda _request, text=text: Response(text), name="agnhost")
+        http_server.serve_in_background(port, _constant(text), name="agnhost")
     threading.Event().wait()
+
+
+def _constant(text: str) -> Callable[[Request], Response]:
+    return lambda _request: Response(text)
 
 
 def _echo(arguments: list[str]) -> None:

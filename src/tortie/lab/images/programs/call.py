@@ -1,7 +1,7 @@
 """One call to another program of the lab: HTTP, TCP or UDP, with a deadline, told in one line.
 
-In: a URL (http://host[:port]/path, tcp://host:port, udp://host:port) from `client`, `shop` or `agnhost`. Out: whether it
-was answered, what, and how long it took; a refused, a silent and an unknown host are told apart.
+In: a URL (http://host[:port]/path, tcp://host:port, udp://host:port) from `client`, `shop` or `agnhost`. Out: whether
+it was answered, what, and how long it took; a refused, a silent and an unknown host are told apart.
 """
 
 import socket

@@ -13,19 +13,35 @@ from tortie.lab.images.programs.fetch import Answer, FetchError, Options, Url, c
 
 _STATUS = {"url": 3, "resolve": 6, "connect": 7, "timeout": 28, "tls": 35, "empty": 52, "receive": 56}
 _SHORT = {
-    **{"s": "silent", "S": "show-error", "f": "fail", "v": "verbose", "i": "include", "I": "head", "o": "output"},
-    **{"O": "remote-name", "w": "write-out", "X": "request", "d": "data", "H": "header", "k": "insecure"},
-    **{"L": "location", "m": "max-time", "u": "user", "A": "user-agent", "4": "ipv4", "6": "ipv6", "G": "get"},
-    **{
-        "e": "referer",
-        "b": "cookie",
-        "x": "proxy",
-        "V": "version",
-        "N": "no-buffer",
-        "#": "progress-bar",
-        "g": "globoff",
-    },
-    **{"E": "cert", "T": "upload-file"},
+    "s": "silent",
+    "S": "show-error",
+    "f": "fail",
+    "v": "verbose",
+    "i": "include",
+    "I": "head",
+    "o": "output",
+    "O": "remote-name",
+    "w": "write-out",
+    "X": "request",
+    "d": "data",
+    "H": "header",
+    "k": "insecure",
+    "L": "location",
+    "m": "max-time",
+    "u": "user",
+    "A": "user-agent",
+    "4": "ipv4",
+    "6": "ipv6",
+    "G": "get",
+    "e": "referer",
+    "b": "cookie",
+    "x": "proxy",
+    "V": "version",
+    "N": "no-buffer",
+    "#": "progress-bar",
+    "g": "globoff",
+    "E": "cert",
+    "T": "upload-file",
 }
 _SWITCHES = {
     *("silent", "show-error", "fail", "verbose", "include", "head", "remote-name", "insecure", "location", "ipv4"),
@@ -115,8 +131,12 @@ def _options(arguments: Arguments) -> Options:
     options.certificate = arguments.last("cert") or None
     options.key = arguments.last("key") or None
     if arguments.has("verbose"):
-        options.say = lambda text: sys.stderr.write(f"{text}\n" if text[:1] in "<>" else f"* {text}\n") and None
+        options.say = _narrate
     return options
+
+
+def _narrate(text: str) -> None:
+    sys.stderr.write(f"{text}\n" if text[:1] in ("<", ">") else f"* {text}\n")
 
 
 def _quote(text: str) -> str:

@@ -1,7 +1,7 @@
 """The image `tortie/echo`: sends back what it receives, over TCP and UDP.
 
-In: ports on the command line (7 without any), bytes and datagrams from clients. Out: the same bytes; one line on standard
-output for each TCP connection and each UDP client seen for the first time.
+In: ports on the command line (7 without any), bytes and datagrams from clients. Out: the same bytes; one line on
+standard output for each TCP connection and each UDP client seen for the first time.
 """
 
 import socket

@@ -14,10 +14,24 @@ from collections.abc import Callable
 _LIMIT = 64 * 1024
 _BODY_LIMIT = 16 * 1024 * 1024
 REASONS = {
-    **{200: "OK", 201: "Created", 204: "No Content", 206: "Partial Content", 301: "Moved Permanently", 302: "Found"},
-    **{304: "Not Modified", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed"},
-    **{408: "Request Timeout", 413: "Content Too Large", 418: "I'm a teapot", 500: "Internal Server Error"},
-    **{502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout"},
+    200: "OK",
+    201: "Created",
+    204: "No Content",
+    206: "Partial Content",
+    301: "Moved Permanently",
+    302: "Found",
+    304: "Not Modified",
+    400: "Bad Request",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    413: "Content Too Large",
+    418: "I'm a teapot",
+    500: "Internal Server Error",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
 }
 
 
@@ -137,7 +151,7 @@ def serve(port: int, handler: Handler, *, name: str = "tortie", server: socket.s
             request.local_port = port
             try:
                 response = handler(request)
-            except Exception as error:  # noqa: BLE001  # one bad request must not end the server
+            except Exception as error:  # one bad request must not end the server
                 response = Response(f"{type(error).__name__}: {error}\n", 500)
             keep = _keep_alive(request)
             connection.sendall(_render(request, response, keep=keep, name=name))

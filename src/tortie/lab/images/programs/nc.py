@@ -4,6 +4,7 @@ In: options -z -v -w -u -l -p -k -n -4 -6 -q -N, standard input. Out: bytes both
 each port; exit status 0 if the (last) connection came about.
 """
 
+import contextlib
 import os
 import select
 import socket
@@ -118,10 +119,8 @@ def _connect(flags: set[str], values: dict[str, str], host: str, port: int) -> b
                 # Only an ICMP error can tell; silence counts as open, as with any nc.
                 connection.settimeout(min(limit or 1.0, 1.0))
                 connection.send(b"X")
-                try:
+                with contextlib.suppress(TimeoutError):
                     connection.recv(1)
-                except TimeoutError:
-                    pass
         except OSError as error:
             reason = "Operation timed out" if isinstance(error, TimeoutError) else error.strerror or str(error)
             if "v" in flags or "z" not in flags:

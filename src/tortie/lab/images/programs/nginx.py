@@ -14,9 +14,18 @@ from tortie.lab.images.programs.http_server import Request, Response, exit_on_si
 
 _ROOT = "/usr/share/nginx/html"
 _TYPES = {
-    **{".html": "text/html", ".htm": "text/html", ".txt": "text/plain", ".json": "application/json"},
-    **{".css": "text/css", ".js": "application/javascript", ".png": "image/png", ".svg": "image/svg+xml"},
-    **{".jpg": "image/jpeg", ".gif": "image/gif", ".xml": "text/xml", ".ico": "image/x-icon"},
+    ".html": "text/html",
+    ".htm": "text/html",
+    ".txt": "text/plain",
+    ".json": "application/json",
+    ".css": "text/css",
+    ".js": "application/javascript",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".jpg": "image/jpeg",
+    ".gif": "image/gif",
+    ".xml": "text/xml",
+    ".ico": "image/x-icon",
 }
 _ERROR = """<html>
 <head><title>{code} {reason}</title></head>
@@ -40,33 +49,33 @@ class Site:
 
 def parse(text: str) -> list[Site]:
     """The server blocks of a configuration; directives that mean nothing here are passed over."""
-    tokens = re.findall(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|[{};]|[^\s{};]+", re.sub(r"(?m)#.*$", "", text))
+    lexemes = re.findall(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|[{};]|[^\s{};]+", re.sub(r"(?m)#.*$", "", text))
     sites: list[Site] = []
     words: list[str] = []
     blocks: list[str] = []
-    for token in tokens:
-        if token == "{":
+    for word in lexemes:
+        if word == "{":
             blocks.append(words[0] if words else "")
             if blocks[-1] == "server":
                 sites.append(Site())
             words = []
-        elif token == "}":
+        elif word == "}":
             if blocks:
                 blocks.pop()
             words = []
-        elif token == ";":
+        elif word == ";":
             if sites and "server" in blocks and words:
                 _directive(sites[-1], words)
             words = []
         else:
-            words.append(_unquote(token))
+            words.append(_unquote(word))
     return sites
 
 
-def _unquote(token: str) -> str:
-    if token[0] not in "\"'":
-        return token
-    return re.sub(r"\\(.)", lambda match: {"n": "\n", "t": "\t"}.get(match[1], match[1]), token[1:-1])
+def _unquote(word: str) -> str:
+    if word[0] not in "\"'":
+        return word
+    return re.sub(r"\\(.)", lambda match: {"n": "\n", "t": "\t"}.get(match[1], match[1]), word[1:-1])
 
 
 def _directive(site: Site, words: list[str]) -> None:

@@ -31,7 +31,7 @@ def _resolver() -> tuple[list[str], list[str], int]:
 
 
 def _name(data: bytes, offset: int) -> tuple[str, int]:
-    labels = []
+    labels: list[str] = []
     end = -1
     while True:
         length = data[offset]

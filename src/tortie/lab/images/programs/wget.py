@@ -10,15 +10,40 @@ import time
 from tortie.lab.images.programs.fetch import Answer, FetchError, Options, Url, fetch
 
 _WITH_VALUE = {
-    **{"O": "output", "T": "timeout", "t": "tries", "U": "agent", "P": "prefix"},
-    **{"output-document": "output", "timeout": "timeout", "tries": "tries", "user-agent": "agent", "header": "header"},
-    **{"post-data": "post", "connect-timeout": "timeout", "read-timeout": "timeout", "dns-timeout": "timeout"},
-    **{"directory-prefix": "prefix", "waitretry": "wait", "max-redirect": "redirects"},
+    "O": "output",
+    "T": "timeout",
+    "t": "tries",
+    "U": "agent",
+    "P": "prefix",
+    "output-document": "output",
+    "timeout": "timeout",
+    "tries": "tries",
+    "user-agent": "agent",
+    "header": "header",
+    "post-data": "post",
+    "connect-timeout": "timeout",
+    "read-timeout": "timeout",
+    "dns-timeout": "timeout",
+    "directory-prefix": "prefix",
+    "waitretry": "wait",
+    "max-redirect": "redirects",
 }
 _SWITCHES = {
-    **{"q": "quiet", "S": "headers", "c": "continue", "quiet": "quiet", "server-response": "headers"},
-    **{"spider": "spider", "no-check-certificate": "insecure", "no-verbose": "quiet", "continue": "continue"},
-    **{"no-proxy": "", "4": "ipv4", "6": "ipv6", "inet4-only": "ipv4", "inet6-only": "ipv6", "Y": ""},
+    "q": "quiet",
+    "S": "headers",
+    "c": "continue",
+    "quiet": "quiet",
+    "server-response": "headers",
+    "spider": "spider",
+    "no-check-certificate": "insecure",
+    "no-verbose": "quiet",
+    "continue": "continue",
+    "no-proxy": "",
+    "4": "ipv4",
+    "6": "ipv6",
+    "inet4-only": "ipv4",
+    "inet6-only": "ipv6",
+    "Y": "",
 }
 
 

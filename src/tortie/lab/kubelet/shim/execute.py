@@ -1,8 +1,8 @@
 """Runs one more command inside a running container, as `kubectl exec` and exec probes want it.
 
-In: a request and four descriptors (stdin, stdout, stderr, status) from the kubelet's `runtime`, by way of `parent`. Out:
-on the status descriptor one JSON line with the command's pid and one with its exit code. The namespaces are entered and
-the rights dropped here, before any file of the container is opened: what it left in its /usr cannot misuse them.
+In: a request and four descriptors (stdin, stdout, stderr, status) from the kubelet's `runtime`, by way of `parent`.
+Out: on the status descriptor one JSON line with the command's pid and one with its exit code. The namespaces are
+entered and the rights dropped here, before any file of the container is opened: what it left there cannot misuse them.
 """
 
 import ctypes
