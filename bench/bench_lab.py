@@ -153,13 +153,20 @@ async def _toggle(lab: Lab, server: str, change: Callable[[bool], Awaitable[None
     await process.wait()
     delays = []
     for (at, verdict), following in zip(switches, [*switches[1:], (float("inf"), True)], strict=True):
-        window = [(sent, answered) for sent, answered in stream if at <= sent < min(following[0], at + SPACING) - 0.02]
-        wrong = [sent for sent, answered in window if answered != verdict]
-        delays.append(max(0.0, (max(wrong) - at)) * 1000 if wrong else 0.0)
+        window = [(sent, answered) for sent, answered in stream if at <= sent < min(following[0], at + SPACING)]
+        delays.append(_first_judged(window, verdict, at) * 1000)
     delays.sort()
     scale = f"{PODS} pods, 3 nodes, {len(delays)} changes"
     emit(f"{name}, p50", statistics.median(delays), "ms", scale)
     emit(f"{name}, p99", delays[min(len(delays) - 1, round(len(delays) * 0.99))], "ms", scale, max=round(delays[-1], 3))
+
+
+def _first_judged(window: list[tuple[float, bool]], verdict: bool, at: float) -> float:
+    """Seconds from `at` to the first packet judged anew: the first of five in a row, since one may be lost anyway."""
+    for index in range(len(window) - 4):
+        if all(answered == verdict for _sent, answered in window[index : index + 5]):
+            return window[index][0] - at
+    return SPACING
 
 
 def _throughput(lab: Lab) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from tools import ApiServer, api_server_in  # noqa: E402 - found through the line above
+from tools import ApiServer, api_server_in
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tools import ApiServer, start_api_server
+
 from tortie.cni.install import Options, install
 from tortie.kube import config as kube_config
 from tortie.kube.client import Client
@@ -119,13 +120,13 @@ class Node:
         )
         self.start_agent()
 
-    def start_agent(self) -> None:
+    def start_agent(self, *options: str) -> None:
         assert self.api is not None
         log = (self.directory / "agent.log").open("ab")
         with self.netns.inside():
             self.agent = subprocess.Popen(
                 [sys.executable, "-m", "tortie.cli.main", "cni", "agent", "--socket", self.socket,
-                 "--state-dir", self.state, "--kubeconfig", self.api.kubeconfig, "--log-level", "debug"],
+                 "--state-dir", self.state, "--kubeconfig", self.api.kubeconfig, "--log-level", "debug", *options],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
         until(lambda: b"agent is in sync" in self.log(), what="agent in sync")
@@ -254,6 +255,7 @@ class Node:
             "CNI_PATH": str(self.bin),
             "CNI_NETNS": netns.path if isinstance(netns, Netns) else netns or "",
             "CNI_ARGS": ";".join(pairs),
+            "TORTIE_CNI_WAIT": "40",
             **more,
         }
 

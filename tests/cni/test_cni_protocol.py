@@ -320,7 +320,7 @@ async def test_the_wait_ends_within_milliseconds_of_the_file_also_when_its_direc
         (tmp_path / "later" / name).write_text('{"ipv4Nets":["10.0.0.1/32"]}')
     began = time.monotonic()
     assert await asyncio.gather(*waiting) == [True, True]
-    assert time.monotonic() - began < 0.2
+    assert time.monotonic() - began < 1
     assert not await files.wait("c", [], seconds=0.02)
     files.close()
 
@@ -395,3 +395,17 @@ def test_the_executable_imports_nothing_but_c_modules_of_the_interpreter(tmp_pat
     assert text.startswith("#!/usr/bin/python3 -IS\n")
     imported = {line.split()[1] for line in text.splitlines() if line.startswith(("import ", "from "))}
     assert imported == {"_socket", "posix", "sys", "time"}
+
+
+def test_the_executable_costs_less_than_twenty_milliseconds_of_process_time(tmp_path: Path) -> None:
+    install(bin_dir=tmp_path, conf_dir=None, options=Options())
+    costs = []
+    for _ in range(10):
+        process = subprocess.Popen(
+            [tmp_path / "calico"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env={"CNI_COMMAND": "VERSION"}
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        costs.append(usage.ru_utime + usage.ru_stime)
+    assert min(costs) < 0.020

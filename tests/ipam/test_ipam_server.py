@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 from ipam_world import World, take, want
-
 from tools import ApiServer
+
 from tortie.ipam.affinity import Owner
 from tortie.ipam.allocator import Allocator
 from tortie.ipam.memory import MemoryApi

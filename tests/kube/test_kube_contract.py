@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from kube_fake_api import eventually
-
 from tools import ApiServer, start_api_server
+
 from tortie.kube.cache import Backoff, Cache
 from tortie.kube.client import Client
 from tortie.kube.config import load

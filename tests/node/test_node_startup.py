@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
+from lan import eventually
 from node_world import Cluster, cluster_in, register
 
 pytestmark = pytest.mark.netns
@@ -128,3 +130,25 @@ def test_an_address_that_another_node_has_is_refused(cluster: Cluster):
     assert "IPv4Address" not in cluster.annotations("node-1")
     machine.tortie("node", "startup", DISABLE_NODE_IP_CHECK="true")
     assert cluster.annotations("node-1")["IPv4Address"] == "172.30.0.11/24"
+
+
+def test_a_node_with_ipv6_alone_prepares_itself(cluster: Cluster):
+    (machine,) = cluster.machines
+    machine.tortie("node", "startup", IP="none", NO_DEFAULT_POOLS="true")
+    assert set(cluster.annotations("node-1")) == {"IPv6Address"}
+    ipam = json.loads(machine.path("/etc/cni/net.d/10-calico.conflist").read_text())["plugins"][0]["ipam"]
+    assert ipam["assign_ipv6"] == "false", "no pool yet; the node services follow the pools later"
+
+
+def test_without_the_api_server_the_start_waits_or_says_why(cluster: Cluster):
+    (machine,) = cluster.machines
+    cluster.api.kill()
+    cluster.api.wait()
+    done = machine.tortie("node", "startup", check=False, WAIT_FOR_DATASTORE="false")
+    assert done.returncode == 1
+    assert "set WAIT_FOR_DATASTORE=true to wait for it" in done.stderr
+    started = machine.start()
+    eventually(lambda: "waiting for the API" in machine.output())
+    assert started.outer.poll() is None
+    started.signal(signal.SIGTERM)
+    started.wait()

@@ -1,6 +1,7 @@
 """`tortie node start`: services under runit, from the first start to the last stop. Felix is left out here: its room
 tests it, and the lab tests the whole node."""
 
+import base64
 import json
 import os
 import signal
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 from lan import eventually
 from node_world import Cluster, Machine, cluster_in, register
+
+from tortie.model.names import affinity_name, hostname_hash
 
 pytestmark = [pytest.mark.netns]
 
@@ -42,9 +45,49 @@ def pid(machine: Machine, service: str) -> int:
     return int(text) if text.strip() else 0
 
 
+def give_each_node_a_block(cluster: Cluster) -> None:
+    for number in (1, 2):
+        name, cidr = f"node-{number}", f"192.168.{number}.0/26"
+        labels = {"projectcalico.org/hostname-hash": hostname_hash(name)}
+        cluster.apply(
+            {
+                "apiVersion": "projectcalico.org/v3",
+                "kind": "BlockAffinity",
+                "metadata": {"name": affinity_name(name, cidr), "labels": labels},
+                "spec": {"node": name, "cidr": cidr, "state": "confirmed", "deleted": False, "type": "host"},
+            }
+        )
+
+
+def watch_routes(first: Machine, second: Machine, *, seconds: float) -> None:
+    """While BIRD of one node dies and comes back, neither kernel loses a route."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        assert {"192.168.2.0/26", "blackhole 192.168.1.0/26"} <= first.node.routes()
+        assert {"192.168.1.0/26", "blackhole 192.168.2.0/26"} <= second.node.routes()
+        time.sleep(0.05)
+
+
+def protect_the_mesh(cluster: Cluster) -> None:
+    """A password for the mesh, in the Secret that calico-node may read."""
+    secret = {"name": "bgp-secrets", "namespace": "kube-system"}
+    data = {"mesh": base64.b64encode(b"open sesame").decode()}
+    reference = {"secretKeyRef": {"name": "bgp-secrets", "key": "mesh"}}
+    cluster.apply(
+        {"apiVersion": "v1", "kind": "Secret", "metadata": secret, "data": data},
+        {
+            "apiVersion": "projectcalico.org/v3",
+            "kind": "BGPConfiguration",
+            "metadata": {"name": "default"},
+            "spec": {"nodeMeshPassword": reference},
+        },
+    )
+
+
 @pytest.mark.parametrize("cluster", [2], indirect=True)
 def test_two_nodes_come_up_exchange_routes_and_survive_the_loss_of_any_service(cluster: Cluster):
     first, second = cluster.machines
+    protect_the_mesh(cluster)
     began = time.monotonic()
     starts = [m.start(**OPTIONS) for m in cluster.machines]
     eventually(lambda: running(first) == {"bird", "confd", "cni", "node-services"}, within=20)
@@ -53,6 +96,7 @@ def test_two_nodes_come_up_exchange_routes_and_survive_the_loss_of_any_service(c
     assert "Mesh_172_30_0_12" in first.run("birdcl", "-s", "/var/run/calico/bird.ctl", "show", "protocols").stdout
     print("two nodes ready after", round(time.monotonic() - began, 2), "s")
     assert first.tortie("node", "live", "--bird-live").returncode == 0
+    assert 'password "open sesame";' in first.path("/etc/calico/confd/config/bird.cfg").read_text()
 
     def network_is_up() -> bool:
         conditions = cluster.get("node", "node-1")["status"].get("conditions", [])
@@ -64,9 +108,13 @@ def test_two_nodes_come_up_exchange_routes_and_survive_the_loss_of_any_service(c
     assert memory["confd"] < 60
     assert memory["node-services"] < 70
 
+    give_each_node_a_block(cluster)
+    eventually(lambda: "192.168.2.0/26" in first.node.routes() and "192.168.1.0/26" in second.node.routes())
     for service in ("bird", "confd", "node-services"):
         before = pid(first, service)
         first.run("kill", "-KILL", str(before))
+        if service == "bird":
+            watch_routes(first, second, seconds=4)
         eventually(
             lambda s=service, b=before: pid(first, s) not in (0, b) and s in running(first), what=f"{service}'s return"
         )

@@ -37,7 +37,9 @@ class Range:
     def _offset(self, address: str) -> int:
         parsed = ipaddress.ip_address(address)
         if parsed not in self.network:
-            raise AllocationError(f"the provided IP ({address}) is not in the valid range. The range of valid IPs is {self.network}")
+            raise AllocationError(
+                f"the provided IP ({address}) is not in the valid range. The range of valid IPs is {self.network}"
+            )
         return int(parsed) - int(self.network.network_address)
 
     def take(self, address: str, owner: Key) -> None:
@@ -90,7 +92,8 @@ class Allocators:
         """Reserves a given node port."""
         if port not in NODE_PORTS:
             raise AllocationError(
-                f"provided port is not in the valid range. The range of valid ports is {NODE_PORTS.start}-{NODE_PORTS.stop - 1}"
+                "provided port is not in the valid range. The range of valid ports is "
+                f"{NODE_PORTS.start}-{NODE_PORTS.stop - 1}"
             )
         holder = self.ports.get((protocol, port))
         if holder is not None and holder != owner:

@@ -11,7 +11,17 @@ from tortie.apiserver import errors, managed, objects, writes
 from tortie.apiserver.context import Call
 from tortie.apiserver.errors import Cause, StatusError
 from tortie.apiserver.managed import APPLY, Entry
-from tortie.apiserver.schema.fieldset import FieldSet, difference_of, drop, intersect, merge, of_value, paths, prune, subtract
+from tortie.apiserver.schema.fieldset import (
+    FieldSet,
+    difference_of,
+    drop,
+    intersect,
+    merge,
+    of_value,
+    paths,
+    prune,
+    subtract,
+)
 
 Object = dict[str, Any]
 
@@ -33,11 +43,15 @@ def _check(call: Call, config: Any) -> Object:
     obj = writes.fit(call, config)
     name = obj["metadata"].get("name")
     if name and name != call.info.name:
-        raise errors.bad_request(f"the name of the object ({name}) does not match the name on the URL ({call.info.name})")
+        raise errors.bad_request(
+            f"the name of the object ({name}) does not match the name on the URL ({call.info.name})"
+        )
     obj["metadata"]["name"] = call.info.name
     if kind.namespaced:
         if obj["metadata"].get("namespace", call.info.namespace) != call.info.namespace:
-            raise errors.bad_request("the namespace of the provided object does not match the namespace sent on the request")
+            raise errors.bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request"
+            )
         obj["metadata"]["namespace"] = call.info.namespace
     return obj
 
@@ -87,11 +101,13 @@ def _merger(call: Call, wanted: Object, subresource: str) -> writes.Change:
         ignored = _ignored(call, subresource)
         fields = drop(of_value(schema, wanted), ignored)
         entries = managed.read(live)
-        mine = Entry(call.manager, APPLY, call.kind.api_version, subresource, objects.timestamp(call.context.now()), fields)
+        mine = Entry(
+            call.manager, APPLY, call.kind.api_version, subresource, objects.timestamp(call.context.now()), fields
+        )
         last = next((e for e in entries if e.identity == mine.identity), None)
         others = [e for e in entries if e is not last]
         bare = {**live, "metadata": {k: v for k, v in live["metadata"].items() if k != "managedFields"}}
-        merged = merge(schema, bare, wanted)
+        merged: Object = merge(schema, bare, wanted)
         for name in ("uid", "creationTimestamp", "generation"):
             if name in live["metadata"]:
                 merged["metadata"][name] = live["metadata"][name]
@@ -123,7 +139,7 @@ def _conflict(found: list[tuple[Entry, FieldSet]]) -> StatusError:
     causes = []
     texts = []
     for entry, overlap in found:
-        using = f' using {entry.api_version}' if entry.operation == managed.UPDATE else ""
+        using = f" using {entry.api_version}" if entry.operation == managed.UPDATE else ""
         sub = f' with subresource "{entry.subresource}"' if entry.subresource else ""
         when = f" at {entry.time}" if entry.operation == managed.UPDATE and entry.time else ""
         who = f'conflict with "{entry.manager}"{sub}{using}{when}'
@@ -134,10 +150,10 @@ def _conflict(found: list[tuple[Entry, FieldSet]]) -> StatusError:
         else:
             texts.append(f"{who}: {fields[0]}")
     many = len(causes) > 1
-    text = "; ".join(texts) if not many or len(texts) == 1 else "\n" + "\n".join(texts)
+    text = texts[0] if len(texts) == 1 else "\n" + "\n".join(texts)
     return StatusError(
         409,
         "Conflict",
-        f"Apply failed with {len(causes)} conflict{'s' if many else ''}: {text.removeprefix(chr(10)) if not many else text}",
+        f"Apply failed with {len(causes)} conflict{'s' if many else ''}: {text}",
         details={"causes": [{"reason": c.reason, "message": c.message, "field": c.field} for c in causes]},
     )

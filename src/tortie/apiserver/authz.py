@@ -110,9 +110,9 @@ class Authorizer:
 
     def check_role(self, call: Call, role: Object, old: Object | None) -> None:
         """A role may be written only by who has all its rights already, or may escalate."""
-        if MASTERS in call.user.groups or (old is not None and old.get("rules") == role.get("rules")):
-            if old is None or old.get("aggregationRule") == role.get("aggregationRule"):
-                return
+        keys = ("rules", "aggregationRule")
+        if MASTERS in call.user.groups or (old is not None and all(old.get(k) == role.get(k) for k in keys)):
+            return
         plural = call.kind.plural
         namespace, name = role["metadata"].get("namespace", ""), role["metadata"].get("name", "")
         if self.allowed(call.user, Attributes("escalate", GROUP, plural, "", name, namespace)):
@@ -138,7 +138,10 @@ class Authorizer:
         if self._stale:
             self._rebuild()
         wanted = self._role_rules(kind, namespace, role_name)
-        if not wanted and self.context.record(f"{GROUP}/{plural}", namespace if kind == "Role" else "", role_name) is None:
+        if (
+            not wanted
+            and self.context.record(f"{GROUP}/{plural}", namespace if kind == "Role" else "", role_name) is None
+        ):
             raise errors.not_found(GROUP, plural, role_name)
         self._refuse_escalation(call, name, missing(self.rules(call.user, namespace), wanted))
 
@@ -207,5 +210,6 @@ def refusal(user: User, wanted: Attributes) -> StatusError:
         wanted.group,
         wanted.resource,
         wanted.name,
-        f'User "{user.name}" cannot {wanted.verb} resource "{wanted.full_resource}" in API group "{wanted.group}" {scope}',
+        f'User "{user.name}" cannot {wanted.verb} resource "{wanted.full_resource}" in API group "{wanted.group}" '
+        + scope,
     )

@@ -48,7 +48,9 @@ async def run(context: Context) -> None:
     meta = {"name": "extension-apiserver-authentication", "namespace": "kube-system"}
     await ensure(context, "", "v1", "configmaps", {"metadata": meta, "data": trust})
     for name, value in (("system-node-critical", 2000001000), ("system-cluster-critical", 2000000000)):
-        await ensure(context, "scheduling.k8s.io", "v1", "priorityclasses", {"metadata": {"name": name}, "value": value})
+        await ensure(
+            context, "scheduling.k8s.io", "v1", "priorityclasses", {"metadata": {"name": name}, "value": value}
+        )
     for tier in calico.BUILT_IN_TIERS:
         await ensure(context, "projectcalico.org", "v3", "tiers", copy.deepcopy(tier))
     await _kubernetes_service(context)

@@ -15,11 +15,7 @@ from tortie.apiserver.kinds import Hooks, Kind, Subresource, Table
 from tortie.apiserver.objects import text
 from tortie.apiserver.schema import dsl
 from tortie.apiserver.schema.node import Node, from_openapi
-from tortie.model import catalog, schema
-try:
-    from tortie.model import admission
-except ImportError:
-    admission = None  # TEMPORARY until model.admission lands
+from tortie.model import admission, catalog, schema
 from tortie.model.resource import Resource
 
 Object = dict[str, Any]
@@ -32,7 +28,7 @@ BUILT_IN_TIERS: tuple[Object, ...] = (
 )
 
 
-def _cause(error: "admission.FieldError") -> Cause:
+def _cause(error: admission.FieldError) -> Cause:
     return errors.cause_from_word(error.type, error.path, error.value, error.message)
 
 
@@ -52,7 +48,7 @@ def _hooks(resource: Resource[Any]) -> Hooks:
     def prepare(call: Call, obj: Object, old: Object | None) -> None:
         result = admission.admit(resource, obj, old)
         if result.unknown_fields:
-            from tortie.apiserver.writes import complain  # noqa: PLC0415 - writes calls this hook
+            from tortie.apiserver.writes import complain
 
             complain(call, list(result.unknown_fields), [])
         obj_new = result.object
@@ -71,8 +67,6 @@ def _hooks(resource: Resource[Any]) -> Hooks:
                 resource.group, resource.plural, obj["metadata"]["name"], "; ".join(e.message for e in found)
             )
 
-    if admission is None:
-        return Hooks()
     return Hooks(prepare=prepare, check_delete=check_delete)
 
 
@@ -106,5 +100,3 @@ def kinds() -> Iterator[Kind]:
             has_status=has_status,
             unconditional_update=False,
         )
-
-

@@ -46,21 +46,38 @@ def _address(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ..
 
 @click.command()
 @click.option("--data-dir", required=True, type=click.Path(path_type=Path), help="Database, keys, admin.kubeconfig.")
-@click.option("--listen", multiple=True, default=("127.0.0.1:6443",), callback=_listen, metavar="HOST:PORT",
-              help="Where to listen; may be repeated. Port 0 takes a free one.", show_default=True)
-@click.option("--advertise", multiple=True, callback=_address, metavar="IP",
-              help="Address of the Service kubernetes; may be repeated.")
-@click.option("--service-cidr", default="10.96.0.0/16", callback=_cidrs, show_default=True,
-              help="Networks for Services, one for each IP family, separated by a comma.")
+@click.option(
+    "--listen",
+    multiple=True,
+    default=("127.0.0.1:6443",),
+    callback=_listen,
+    metavar="HOST:PORT",
+    help="Where to listen; may be repeated. Port 0 takes a free one.",
+    show_default=True,
+)
+@click.option(
+    "--advertise",
+    multiple=True,
+    callback=_address,
+    metavar="IP",
+    help="Address of the Service kubernetes; may be repeated.",
+)
+@click.option(
+    "--service-cidr",
+    default="10.96.0.0/16",
+    callback=_cidrs,
+    show_default=True,
+    help="Networks for Services, one for each IP family, separated by a comma.",
+)
 @click.option("--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]),
               show_default=True)  # fmt: skip
 def command(
     data_dir: Path, listen: list[tuple[str, int]], advertise: list[str], service_cidr: list[str], log_level: str
 ) -> None:
     """The embedded Kubernetes API server: for labs, tests and learning."""
-    import uvloop  # noqa: PLC0415 - only when the server runs
+    import uvloop
 
-    from tortie.apiserver.server import Settings, StartError  # noqa: PLC0415 - --help stays quick
+    from tortie.apiserver.server import Settings, StartError
 
     settings = Settings(data_dir, tuple(listen), tuple(advertise), tuple(service_cidr))
     try:
@@ -71,7 +88,7 @@ def command(
 
 
 async def _run(settings: object) -> None:
-    from tortie.apiserver.server import Server, Settings  # noqa: PLC0415 - --help stays quick
+    from tortie.apiserver.server import Server, Settings
 
     assert isinstance(settings, Settings)
     server = Server(settings)

@@ -3,7 +3,9 @@
 In: parts made at start by `server`. Out: `Context` (one per server) and `Call` (one per request).
 """
 
-from collections.abc import Callable, Mapping
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from tortie.apiserver.tokens import Tokens
 
 Object = dict[str, Any]
+_log = logging.getLogger("tortie.apiserver")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,18 @@ class Context:
     port: int = 6443
     cluster_cidrs: tuple[str, ...] = ()
     ready: bool = False
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Runs follow-up work of a write after its answer; a failure is logged."""
+        task = asyncio.create_task(work, name=name)
+        self.tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("follow-up work failed: %s", task.get_name(), exc_info=task.exception())
 
     def collection(self, kind: Kind) -> Collection:
         return self.store.collection(kind.collection)

@@ -17,6 +17,7 @@ from tortie.apiserver.schema import dsl
 from tortie.apiserver.schema.default import apply_defaults, has_defaults
 from tortie.apiserver.schema.node import Node, from_openapi
 from tortie.apiserver.schema.validate import validate
+from tortie.apiserver.store import Collection, Event
 
 Object = dict[str, Any]
 _WRITE = ("get", "patch", "update")
@@ -135,7 +136,7 @@ def _deprecation(group: str, version: Object, names: Object) -> str:
 
 def _version_rank(name: str) -> tuple[int, int, int, str]:
     """v2 before v1 before v1beta2 before v1alpha1 before anything else."""
-    import re  # noqa: PLC0415 - only here
+    import re
 
     match = re.match(r"^v(\d+)(?:(alpha|beta)(\d+))?$", name)
     if match is None:
@@ -178,20 +179,34 @@ def withdraw(context: Context, obj: Object) -> None:
             context.store.drop_collection(kind.collection)
 
 
+def watch_empty(context: Context) -> None:
+    """Finishes a definition's deletion when the last of its objects, held back by finalizers, goes."""
+
+    def listen(collection: Collection, event: Event) -> None:
+        if event.new is not None or collection.records:
+            return
+        for kind in context.registry.kinds():
+            if kind.collection == collection.name and kind.definition:
+                obj = context.read(COLLECTION, "", kind.definition)
+                if obj is not None and obj["metadata"].get("deletionTimestamp"):
+                    context.spawn(clean_up(context, obj), f"clean up {kind.definition}")
+                return
+
+    context.store.on_event.append(listen)
+
+
 async def clean_up(context: Context, obj: Object) -> None:
     """Deletes the objects of a definition that is being deleted, then lets it go."""
     spec = obj["spec"]
     group, plural = spec["group"], spec["names"]["plural"]
-    kind = next(
-        (k for k in context.registry.kinds() if k.group == group and k.plural == plural and k.definition), None
-    )
+    kind = next((k for k in context.registry.kinds() if k.group == group and k.plural == plural and k.definition), None)
     if kind is not None:
         info = RequestInfo(True, "deletecollection", "", group, kind.version, "", plural)
         call = Call(context, SYSTEM, info, kind, {}, "apiextensions")
         records = list(context.store.collection(kind.collection).select(None))
         await deletes.delete_collection(call, records, deletes.Options())
         if context.store.collection(kind.collection).records:
-            return  # finalizers hold some back; the last one to go comes back here
+            return  # finalizers hold some back: `watch_empty` comes back here when the last one goes
     definition_kind = context.registry.find("apiextensions.k8s.io", "v1", "customresourcedefinitions")
     assert definition_kind is not None
     info = RequestInfo(

@@ -43,7 +43,11 @@ def read_options(body: Any, query: Mapping[str, str]) -> tuple[Options, bool]:
                 "meta.k8s.io",
                 "DeleteOptions",
                 "",
-                [errors.invalid_value("propagationPolicy", propagation, "orphanDependents and deletionPropagation cannot be both set")],
+                [
+                    errors.invalid_value(
+                        "propagationPolicy", propagation, "orphanDependents and deletionPropagation cannot be both set"
+                    )
+                ],
             )
         propagation = "Orphan" if orphan in {True, "true", "1"} else "Background"
     if propagation not in {"", "Background", "Foreground", "Orphan"}:
@@ -55,9 +59,7 @@ def read_options(body: Any, query: Mapping[str, str]) -> tuple[Options, bool]:
         )
     dry = body.get("dryRun") or ([query["dryRun"]] if query.get("dryRun") else [])
     if dry and dry != ["All"]:
-        raise errors.invalid(
-            "meta.k8s.io", "DeleteOptions", "", [errors.not_supported("dryRun", dry, ["All"])]
-        )
+        raise errors.invalid("meta.k8s.io", "DeleteOptions", "", [errors.not_supported("dryRun", dry, ["All"])])
     try:
         seconds = None if grace is None else int(grace)
     except (TypeError, ValueError):

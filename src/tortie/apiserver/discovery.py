@@ -16,7 +16,7 @@ Object = dict[str, Any]
 
 
 def _hash(*parts: str) -> str:
-    import base64  # noqa: PLC0415 - used once
+    import base64
 
     return base64.b64encode(hashlib.sha256("/".join(parts).encode()).digest()[:8]).decode()
 

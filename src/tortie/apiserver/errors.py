@@ -177,9 +177,7 @@ def unsupported_media(accepted: Sequence[str]) -> StatusError:
 
 
 def not_acceptable(accepted: Sequence[str]) -> StatusError:
-    return StatusError(
-        406, "NotAcceptable", "only the following media types are accepted: " + ", ".join(accepted)
-    )
+    return StatusError(406, "NotAcceptable", "only the following media types are accepted: " + ", ".join(accepted))
 
 
 def too_large(limit: int) -> StatusError:
@@ -190,7 +188,7 @@ def too_large(limit: int) -> StatusError:
 
 
 def _show(value: Any) -> str:
-    import json  # noqa: PLC0415 - error path only
+    import json
 
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 

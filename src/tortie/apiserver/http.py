@@ -94,17 +94,13 @@ class Api:
             raise errors.method_not_allowed()
         return await self._resource(call, request)
 
-    def _call(
-        self, request: web.Request, user: User, info: RequestInfo, kind: Kind, query: Mapping[str, str]
-    ) -> Call:
+    def _call(self, request: web.Request, user: User, info: RequestInfo, kind: Kind, query: Mapping[str, str]) -> Call:
         manager = query.get("fieldManager") or request.headers.get("User-Agent", "unknown").partition("/")[0]
         if len(manager) > 128:
             raise _options_error("fieldManager", manager[:40], "must be at most 128 characters")
         dry = query.getall("dryRun", []) if hasattr(query, "getall") else []
         if dry and dry != ["All"] and request.method != "DELETE":
-            raise errors.invalid(
-                "meta.k8s.io", "Options", "", [errors.not_supported("dryRun", list(dry), ["All"])]
-            )
+            raise errors.invalid("meta.k8s.io", "Options", "", [errors.not_supported("dryRun", list(dry), ["All"])])
         strictness = query.get("fieldValidation") or "Warn"
         if strictness not in {"Ignore", "Warn", "Strict"}:
             raise errors.invalid(
@@ -153,7 +149,9 @@ class Api:
                 call, options = await self._delete_options(call, request)
                 code, tree = await deletes.delete(call, options)
                 if tree["kind"] == "Status":
-                    return self.answer(call, request, render.encode(tree, Output(output.media, pretty=pretty)), output, code)
+                    return self.answer(
+                        call, request, render.encode(tree, Output(output.media, pretty=pretty)), output, code
+                    )
                 return self.object(call, request, tree, output, code)
             case "deletecollection":
                 call, options = await self._delete_options(call, request)
@@ -168,9 +166,7 @@ class Api:
                 return self.answer(call, request, render.encode(tree, Output(output.media, pretty=pretty)), output)
         raise errors.method_not_allowed()
 
-    async def _review(
-        self, call: Call, request: web.Request, body: Any, duplicates: list[str]
-    ) -> web.StreamResponse:
+    async def _review(self, call: Call, request: web.Request, body: Any, duplicates: list[str]) -> web.StreamResponse:
         """Kinds that are created and not stored."""
         obj = writes.fit(call, body, duplicates)
         if call.kind.kind == "Binding":
@@ -228,15 +224,11 @@ class Api:
         output = negotiate.choose(request.headers.get("Accept", ""), shapes=_ONE, pretty=_pretty(request))
         return self.answer(call, request, render.encode(tree, Output(output.media, pretty=output.pretty)), output, code)
 
-    def object(
-        self, call: Call, request: web.Request, tree: Object, output: Output, code: int = 200
-    ) -> web.Response:
+    def object(self, call: Call, request: web.Request, tree: Object, output: Output, code: int = 200) -> web.Response:
         """Answers with one object."""
         return self.answer(call, request, render.one(call.kind, tree, output, self.context.now()), output, code)
 
-    def answer(
-        self, call: Call, request: web.Request, body: Any, output: Output, code: int = 200
-    ) -> web.Response:
+    def answer(self, call: Call, request: web.Request, body: Any, output: Output, code: int = 200) -> web.Response:
         """Answers with bytes: warnings as headers, gzip for large bodies."""
         headers = {"Content-Type": output.content_type, "Cache-Control": "no-cache, private"}
         if len(body) > _GZIP_FROM and "gzip" in request.headers.get("Accept-Encoding", ""):

@@ -106,7 +106,7 @@ def _cell(values: list[Any], column_type: str) -> Any:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, dict | list):
-        import json  # noqa: PLC0415 - rare
+        import json
 
         return json.dumps(value, separators=(",", ":"))
     return str(value)

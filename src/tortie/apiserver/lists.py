@@ -6,7 +6,7 @@ older revisions are rebuilt from the history that watches use.
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -104,7 +104,11 @@ def check_options(query: Mapping[str, str]) -> None:
         raise _refuse([errors.not_supported("resourceVersionMatch", match, ["Exact", "NotOlderThan"])])
     if query.get("continue"):
         raise _refuse(
-            [errors.forbidden_field("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided")]
+            [
+                errors.forbidden_field(
+                    "resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided"
+                )
+            ]
         )
     if not version:
         raise _refuse(
@@ -171,6 +175,7 @@ def _page(
     collection = store.collection(kind.collection)
     shown = at or store.revision
     meta: Object = {"resourceVersion": str(shown)}
+    wanted: Iterator[Key]
     name = chosen.fields.exact("metadata.name") if chosen.fields else None
     if at and at < store.revision:
         records, order = collection.at(at)

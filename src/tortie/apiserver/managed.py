@@ -32,8 +32,8 @@ IGNORED: FieldSet = {
     "f:metadata": {
         f"f:{name}": {}
         for name in (
-            "name", "namespace", "creationTimestamp", "selfLink", "uid", "generation", "managedFields", "resourceVersion",
-            "deletionTimestamp", "deletionGracePeriodSeconds", "generateName",
+            "name", "namespace", "creationTimestamp", "selfLink", "uid", "generation", "managedFields",
+            "resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "generateName",
         )
     },
 }  # fmt: skip
@@ -135,9 +135,7 @@ def on_update(call: Call, old: Object, new: Object, subresource: str) -> None:
         write(new, entries)
         return
     label = subresource if subresource in {"status", "scale"} else ""
-    mine = Entry(
-        call.manager, UPDATE, call.kind.api_version, label, objects.timestamp(call.context.now()), changed
-    )
+    mine = Entry(call.manager, UPDATE, call.kind.api_version, label, objects.timestamp(call.context.now()), changed)
     result = []
     for entry in entries:
         if entry.identity == mine.identity:

@@ -136,9 +136,7 @@ def validate_metadata(obj: Object, *, namespaced: bool, name_rule: str) -> list[
         causes.append(errors.too_long("metadata.annotations", ANNOTATIONS_LIMIT))
     for index, finalizer in enumerate(meta.get("finalizers") or ()):
         if not valid_label_key(finalizer):
-            causes.append(
-                errors.invalid_value(f"metadata.finalizers[{index}]", finalizer, "must be a qualified name")
-            )
+            causes.append(errors.invalid_value(f"metadata.finalizers[{index}]", finalizer, "must be a qualified name"))
     causes += _validate_owners(meta.get("ownerReferences") or ())
     return causes
 
@@ -162,7 +160,7 @@ def _validate_owners(owners: Any) -> list[Cause]:
 
 def order(obj: Object) -> Object:
     """The object with apiVersion, kind and metadata first, as people expect to read it."""
-    first = {key: obj[key] for key in ("kind", "apiVersion", "metadata") if key in obj}
+    first: Object = {key: obj[key] for key in ("kind", "apiVersion", "metadata") if key in obj}
     rest = {key: value for key, value in obj.items() if key not in first}
     return {**first, **rest}
 

@@ -29,7 +29,7 @@ def accepted(call: Call) -> tuple[str, ...]:
 
 async def read(call: Call, request: web.Request) -> tuple[str, Any]:
     """The patch's type and its decoded body."""
-    from tortie.apiserver.http import read_body  # noqa: PLC0415 - http imports this module
+    from tortie.apiserver.http import read_body
 
     kind = negotiate.check_body_type(request.headers.get("Content-Type", ""), accepted(call))
     return kind, negotiate.decode(await read_body(request))[0]
@@ -37,14 +37,14 @@ async def read(call: Call, request: web.Request) -> tuple[str, Any]:
 
 async def patch(call: Call, request: web.Request, *, subresource: str = "") -> tuple[Object, bool]:
     """Applies the patch of the request. Raises StatusError."""
-    from tortie.apiserver.http import read_body  # noqa: PLC0415 - http imports this module
+    from tortie.apiserver.http import read_body
 
     kind = negotiate.check_body_type(request.headers.get("Content-Type", ""), accepted(call))
     body, duplicates = negotiate.decode(
         await read_body(request), find_duplicates=call.query.get("fieldValidation") in {"Strict", "Warn"}
     )
     if kind == APPLY:
-        from tortie.apiserver import apply  # noqa: PLC0415 - only when used
+        from tortie.apiserver import apply
 
         return await apply.apply(call, body, subresource=subresource)
     if call.query.get("force"):

@@ -74,7 +74,9 @@ class Paths:
         if head in {"api", "apis"}:
             return self._discover(request, path)
         if path == "/":
-            return _json({"paths": sorted(["/api", "/api/v1", "/apis", *self.extra, *OPEN_PATHS, *self._group_paths()])})
+            return _json(
+                {"paths": sorted(["/api", "/api/v1", "/apis", *self.extra, *OPEN_PATHS, *self._group_paths()])}
+            )
         return _not_found()
 
     async def forward(self, request: web.Request, user: User, info: RequestInfo) -> web.StreamResponse | None:
@@ -123,7 +125,7 @@ class Paths:
 
     def _plain(self, request: web.Request, tree: Any) -> web.Response:
         output = negotiate.choose(request.headers.get("Accept", ""))
-        from tortie.apiserver import render  # noqa: PLC0415 - breaks an import circle
+        from tortie.apiserver import render
 
         return web.Response(body=render.encode(tree, output), content_type=output.media)
 

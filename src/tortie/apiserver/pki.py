@@ -116,9 +116,7 @@ def _issue(
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(ca=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()), critical=False
-        )
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()), critical=False)
     )
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
@@ -134,7 +132,12 @@ def issue_client_certificate(
 
 
 def issue_server_certificate(
-    authority: Authority, common_name: str, hosts: Iterable[str], organizations: Iterable[str] = (), *, days: int = _DAYS
+    authority: Authority,
+    common_name: str,
+    hosts: Iterable[str],
+    organizations: Iterable[str] = (),
+    *,
+    days: int = _DAYS,
 ) -> Pair:
     """A certificate to serve TLS under the given DNS names and addresses."""
     names: list[x509.GeneralName] = []
@@ -150,7 +153,7 @@ def load_authority(certificate: Path, key: Path) -> Authority:
     """Reads a certificate authority from its PEM files."""
     loaded = serialization.load_pem_private_key(key.read_bytes(), None)
     if not isinstance(loaded, ec.EllipticCurvePrivateKey):
-        raise ValueError(f"{key} is not an elliptic-curve key")
+        raise ValueError(f"{key} is not an elliptic-curve key")  # noqa: TRY004 - a bad file, not a bad type
     return Authority(loaded, x509.load_pem_x509_certificate(certificate.read_bytes()))
 
 

@@ -41,8 +41,8 @@ def _role(name: str, rules: list[Object], **labels: str) -> Object:
 
 
 _VIEWED = [
-    rule("core", "configmaps endpoints persistentvolumeclaims persistentvolumeclaims/status pods replicationcontrollers "
-         "replicationcontrollers/scale serviceaccounts services services/status", _READ),
+    rule("core", "configmaps endpoints persistentvolumeclaims persistentvolumeclaims/status pods serviceaccounts "
+         "replicationcontrollers replicationcontrollers/scale services services/status", _READ),
     rule("core", "bindings events limitranges namespaces/status pods/log pods/status replicationcontrollers/status "
          "resourcequotas resourcequotas/status", _READ),
     rule("core", "namespaces", _READ),
@@ -92,14 +92,28 @@ _NODE = [
     rule("node.k8s.io", "runtimeclasses", _READ),
     rule("storage.k8s.io", "csidrivers", _READ),
 ]
-_DISCOVERY = ("/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez", "/openapi", "/openapi/*", "/readyz", "/version", "/version/")
+_DISCOVERY = (
+    "/api",
+    "/api/*",
+    "/apis",
+    "/apis/*",
+    "/healthz",
+    "/livez",
+    "/openapi",
+    "/openapi/*",
+    "/readyz",
+    "/version",
+    "/version/",
+)
 
 
 def cluster_roles() -> Iterator[Object]:
     """Every default ClusterRole."""
     yield _role("cluster-admin", [rule("*", "*", _ALL), {"nonResourceURLs": ["*"], "verbs": ["*"]}])
     for name in ("admin", "edit", "view"):
-        role = _role(name, [], **({} if name == "admin" else {f"{_AGGREGATE}{'admin' if name == 'edit' else 'edit'}": "true"}))
+        role = _role(
+            name, [], **({} if name == "admin" else {f"{_AGGREGATE}{'admin' if name == 'edit' else 'edit'}": "true"})
+        )
         role["aggregationRule"] = {"clusterRoleSelectors": [{"matchLabels": {f"{_AGGREGATE}{name}": "true"}}]}
         yield role
     yield _role("system:aggregate-to-admin", _ADMINISTERED, **{f"{_AGGREGATE}admin": "true"})
@@ -121,8 +135,13 @@ def cluster_roles() -> Iterator[Object]:
             rule("authorization.k8s.io", "subjectaccessreviews", ("create",)),
         ],
     )
-    yield _role("system:service-account-issuer-discovery", [_paths("/.well-known/openid-configuration", "/openid/v1/jwks")])
-    yield _role("system:monitoring", [_paths("/healthz", "/healthz/*", "/livez", "/livez/*", "/metrics", "/readyz", "/readyz/*")])
+    yield _role(
+        "system:service-account-issuer-discovery", [_paths("/.well-known/openid-configuration", "/openid/v1/jwks")]
+    )
+    yield _role(
+        "system:monitoring",
+        [_paths("/healthz", "/healthz/*", "/livez", "/livez/*", "/metrics", "/readyz", "/readyz/*")],
+    )
     yield _role("system:node", _NODE)
     yield _role(
         "system:node-proxier",
@@ -150,7 +169,13 @@ def cluster_roles() -> Iterator[Object]:
         "system:kube-controller-manager",
         [rule("*", "*", _ALL), {"nonResourceURLs": ["*"], "verbs": ["get"]}],
     )
-    yield _role("system:kube-dns", [rule("core", "endpoints services namespaces", ("list", "watch")), rule("discovery.k8s.io", "endpointslices", ("list", "watch"))])
+    yield _role(
+        "system:kube-dns",
+        [
+            rule("core", "endpoints services namespaces", ("list", "watch")),
+            rule("discovery.k8s.io", "endpointslices", ("list", "watch")),
+        ],
+    )
 
 
 def _binding(name: str, role: str, kind: str, *subjects: str) -> Object:
@@ -167,10 +192,17 @@ def cluster_role_bindings() -> Iterator[Object]:
     yield _binding("system:discovery", "system:discovery", "Group", "system:authenticated")
     yield _binding("system:basic-user", "system:basic-user", "Group", "system:authenticated")
     yield _binding(
-        "system:public-info-viewer", "system:public-info-viewer", "Group", "system:authenticated", "system:unauthenticated"
+        "system:public-info-viewer",
+        "system:public-info-viewer",
+        "Group",
+        "system:authenticated",
+        "system:unauthenticated",
     )
     yield _binding(
-        "system:service-account-issuer-discovery", "system:service-account-issuer-discovery", "Group", "system:serviceaccounts"
+        "system:service-account-issuer-discovery",
+        "system:service-account-issuer-discovery",
+        "Group",
+        "system:serviceaccounts",
     )
     yield _binding("system:monitoring", "system:monitoring", "Group", "system:monitoring")
     yield _binding("system:node", "system:node", "Group", "system:nodes")
@@ -188,8 +220,15 @@ def authentication_reader() -> tuple[Object, Object]:
     read["resourceNames"] = ["extension-apiserver-authentication"]
     role = {"metadata": {"name": name, "namespace": "kube-system", "labels": dict(_LABELS)}, "rules": [read]}
     binding = {
-        "metadata": {"name": "system::extension-apiserver-authentication-reader", "namespace": "kube-system", "labels": dict(_LABELS)},
+        "metadata": {
+            "name": "system::extension-apiserver-authentication-reader",
+            "namespace": "kube-system",
+            "labels": dict(_LABELS),
+        },
         "roleRef": {"apiGroup": _RBAC, "kind": "Role", "name": name},
-        "subjects": [{"apiGroup": _RBAC, "kind": "User", "name": u} for u in ("system:kube-controller-manager", "system:kube-scheduler")],
+        "subjects": [
+            {"apiGroup": _RBAC, "kind": "User", "name": u}
+            for u in ("system:kube-controller-manager", "system:kube-scheduler")
+        ],
     }
     return role, binding

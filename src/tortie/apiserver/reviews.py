@@ -58,9 +58,18 @@ def _access(call: Call, obj: Object) -> Object:
     kind = call.kind.kind
     causes = []
     if resource is None and path is None:
-        causes.append(errors.required("spec.resourceAttributes", "exactly one of nonResourceAttributes or resourceAttributes must be specified"))
+        causes.append(
+            errors.required(
+                "spec.resourceAttributes",
+                "exactly one of nonResourceAttributes or resourceAttributes must be specified",
+            )
+        )
     if resource is not None and path is not None:
-        causes.append(errors.invalid_value("spec.nonResourceAttributes", path, "cannot be specified in combination with resourceAttributes"))
+        causes.append(
+            errors.invalid_value(
+                "spec.nonResourceAttributes", path, "cannot be specified in combination with resourceAttributes"
+            )
+        )
     user = call.user
     if kind != "SelfSubjectAccessReview":
         groups = tuple(spec.get("groups") or ())
@@ -69,7 +78,9 @@ def _access(call: Call, obj: Object) -> Object:
         user = User(str(spec.get("user") or ""), groups, str(spec.get("uid") or ""))
     if kind == "LocalSubjectAccessReview" and (resource or {}).get("namespace") != call.info.namespace:
         causes.append(
-            errors.invalid_value("spec.resourceAttributes.namespace", (resource or {}).get("namespace"), "must match metadata.namespace")
+            errors.invalid_value(
+                "spec.resourceAttributes.namespace", (resource or {}).get("namespace"), "must match metadata.namespace"
+            )
         )
     if causes:
         raise errors.invalid(call.kind.group, kind, "", causes)

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from tortie.apiserver import errors
 
 _TOKEN = re.compile(r"\s*(?:(?P<op>==|!=|=|!|<|>|,|\(|\))|(?P<word>[^\s=!<>,()]+))")
-_KEY = re.compile(r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$")
+_KEY = re.compile(
+    r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+)
 _VALUE = re.compile(r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$")
 
 
@@ -82,7 +84,9 @@ class _Parser:
         if kind != "word":
             raise ValueError(f"found '{text}', expected: identifier")
         if not valid_label_key(text):
-            raise ValueError(f"key: Invalid value: \"{text}\": name part must consist of alphanumeric characters, '-', '_' or '.'")
+            raise ValueError(
+                f"key: Invalid value: \"{text}\": name part must consist of alphanumeric characters, '-', '_' or '.'"
+            )
         return text
 
     def value(self, key: str) -> str:
@@ -91,7 +95,10 @@ class _Parser:
             return ""
         self.at += 1
         if not valid_label_value(text):
-            raise ValueError(f'values[0][{key}]: Invalid value: "{text}": a valid label must be an empty string or consist of alphanumeric characters, \'-\', \'_\' or \'.\'')
+            raise ValueError(
+                f'values[0][{key}]: Invalid value: "{text}": a valid label must be an empty string or consist of '
+                "alphanumeric characters, '-', '_' or '.'"
+            )
         return text
 
     def requirement(self) -> Requirement:

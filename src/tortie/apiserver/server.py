@@ -98,6 +98,7 @@ class Server:
         context.tokens = Tokens(context)
         self.context = context
         custom.serve_all(context)
+        custom.watch_empty(context)
         await self._listen(context)
         pki.write_admin_kubeconfig(keys, settings.data_dir / "admin.kubeconfig", f"https://127.0.0.1:{self.port}")
         context.port = self.port
@@ -142,7 +143,7 @@ class Server:
             except OSError as error:
                 raise StartError(_explain_listen(error, host, wanted)) from error
             if not self.port:
-                assert site._server is not None  # noqa: SLF001 - aiohttp does not tell a chosen port otherwise
+                assert site._server is not None
                 self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
 
     async def _compact(self, store: Store) -> None:
@@ -153,7 +154,7 @@ class Server:
     async def stop(self) -> None:
         """Ends watches, closes connections, and the database last."""
         self.context.ready = False
-        for task in self._tasks:
+        for task in (*self._tasks, *self.context.tasks):
             task.cancel()
         for collection in self.context.store.collections.values():
             for watcher in tuple(collection.watchers):

@@ -78,7 +78,9 @@ def container(call: Call, pod: Object) -> str:
 
 
 def _unreachable(base: str, error: Exception) -> StatusError:
-    return errors.internal(f"error dialing backend: cannot reach the kubelet at {base}: {error or type(error).__name__}")
+    return errors.internal(
+        f"error dialing backend: cannot reach the kubelet at {base}: {error or type(error).__name__}"
+    )
 
 
 async def log(call: Call, request: web.Request, api: "Api") -> web.StreamResponse:
@@ -87,7 +89,9 @@ async def log(call: Call, request: web.Request, api: "Api") -> web.StreamRespons
     name = container(call, pod)
     base = kubelet(call, pod)
     path = f"/containerLogs/{quote(call.info.namespace)}/{quote(call.info.name)}/{quote(name)}"
-    query = urlencode([(k, v) for k, v in request.query.items() if k not in {"container", "insecureSkipTLSVerifyBackend"}])
+    query = urlencode(
+        [(k, v) for k, v in request.query.items() if k not in {"container", "insecureSkipTLSVerifyBackend"}]
+    )
     timeout = aiohttp.ClientTimeout(total=None, connect=10)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         try:

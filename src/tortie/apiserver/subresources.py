@@ -97,10 +97,18 @@ async def bind(call: Call, body: Any) -> None:
         if uid and pod["metadata"]["uid"] != uid:
             raise errors.conflict("", "pods", call.info.name, "the pod has another uid than the binding")
         if pod["metadata"].get("deletionTimestamp"):
-            raise errors.conflict("", "pods/binding", call.info.name, f"pod {call.info.name} is being deleted, cannot be assigned to a host")
+            raise errors.conflict(
+                "",
+                "pods/binding",
+                call.info.name,
+                f"pod {call.info.name} is being deleted, cannot be assigned to a host",
+            )
         if pod["spec"].get("nodeName"):
             raise errors.conflict(
-                "", "pods/binding", call.info.name, f'pod {call.info.name} is already assigned to node "{pod["spec"]["nodeName"]}"'
+                "",
+                "pods/binding",
+                call.info.name,
+                f'pod {call.info.name} is already assigned to node "{pod["spec"]["nodeName"]}"',
             )
         pod["spec"]["nodeName"] = target
         annotations = objects.get(body, "metadata", "annotations")
@@ -136,7 +144,7 @@ async def _eviction(call: Call, request: web.Request, api: "Api") -> web.StreamR
 
 
 def _check_budgets(call: Call, pod: Object) -> None:
-    from tortie.apiserver.builtin.workloads import matches  # noqa: PLC0415 - only here
+    from tortie.apiserver.builtin.workloads import matches
 
     for record in call.store.collection("policy/poddisruptionbudgets").select(call.info.namespace):
         budget = record.decode()
@@ -171,9 +179,15 @@ async def _token(call: Call, request: web.Request, api: "Api") -> web.StreamResp
     seconds = spec.get("expirationSeconds", DEFAULT_SECONDS)
     causes = []
     if not isinstance(seconds, int) or seconds < MIN_SECONDS:
-        causes.append(errors.invalid_value("spec.expirationSeconds", seconds, "may not specify a duration less than 10 minutes"))
+        causes.append(
+            errors.invalid_value("spec.expirationSeconds", seconds, "may not specify a duration less than 10 minutes")
+        )
     elif seconds > 1 << 32:
-        causes.append(errors.invalid_value("spec.expirationSeconds", seconds, "may not specify a duration larger than 2^32 seconds"))
+        causes.append(
+            errors.invalid_value(
+                "spec.expirationSeconds", seconds, "may not specify a duration larger than 2^32 seconds"
+            )
+        )
     if causes:
         raise errors.invalid("authentication.k8s.io", "TokenRequest", call.info.name, causes)
     reference = spec.get("boundObjectRef") or {}
@@ -188,13 +202,24 @@ async def _token(call: Call, request: web.Request, api: "Api") -> web.StreamResp
                 [errors.not_supported("spec.boundObjectRef.kind", kind, ["Node", "Pod", "Secret"])],
             )
         plural = f"{kind.lower()}s"
-        bound = call.context.read(f"/{plural}", "" if kind == "Node" else call.info.namespace, reference.get("name", ""))
+        bound = call.context.read(
+            f"/{plural}", "" if kind == "Node" else call.info.namespace, reference.get("name", "")
+        )
         if bound is None:
             raise errors.not_found("", plural, reference.get("name", ""))
         if reference.get("uid") and reference["uid"] != bound["metadata"]["uid"]:
-            raise errors.conflict("", plural, reference["name"], f"the UID in the bound object reference ({reference['uid']}) does not match the UID in record. The object might have been deleted and then recreated")
+            raise errors.conflict(
+                "",
+                plural,
+                reference["name"],
+                f"the UID in the bound object reference ({reference['uid']}) does not match the UID in record. "
+                "The object might have been deleted and then recreated",
+            )
         if kind == "Pod" and objects.get(bound, "spec", "serviceAccountName") != call.info.name:
-            raise errors.bad_request(f'cannot bind token for serviceaccount "{call.info.name}" to pod running with different serviceaccount name.')
+            raise errors.bad_request(
+                f'cannot bind token for serviceaccount "{call.info.name}" to pod running with different serviceaccount '
+                "name."
+            )
     token, expires = call.context.tokens.issue(
         account,
         audiences=list(spec.get("audiences") or ()),
@@ -221,6 +246,6 @@ async def _token(call: Call, request: web.Request, api: "Api") -> web.StreamResp
 
 
 def _issuer() -> str:
-    from tortie.apiserver.tokens import ISSUER  # noqa: PLC0415 - only here
+    from tortie.apiserver.tokens import ISSUER
 
     return ISSUER

@@ -41,7 +41,7 @@ class Tokens:
         self.context = context
         key = serialization.load_pem_private_key((context.pki.folder / "sa.key").read_bytes(), None)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise ValueError(f"{context.pki.folder / 'sa.key'} is not an elliptic-curve key")
+            raise ValueError(f"{context.pki.folder / 'sa.key'} is no elliptic-curve key")  # noqa: TRY004 - a bad file
         self._key = key
         self._public = key.public_key()
         der = self._public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
@@ -134,9 +134,8 @@ class Tokens:
         }
         for kind, collection in (("pod", "/pods"), ("secret", "/secrets")):
             reference = claim.get(kind)
-            if reference and not (kind == "secret" and self._new(reference)):
-                if not self._alive(collection, namespace, reference):
-                    raise errors.unauthorized()
+            if reference and reference.get("uid") and not self._alive(collection, namespace, reference):
+                raise errors.unauthorized()
         for kind in ("pod", "node"):
             reference = claim.get(kind)
             if reference:
@@ -146,9 +145,6 @@ class Tokens:
         name = account.get("name", "")
         groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated")
         return User(f"system:serviceaccount:{namespace}:{name}", groups, account.get("uid", ""), extra), shared
-
-    def _new(self, reference: Object) -> bool:
-        return not reference.get("uid")
 
     async def authenticate(self, token: str) -> User:
         """The user of a bearer token of a request."""

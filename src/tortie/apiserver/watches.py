@@ -32,7 +32,8 @@ def check_options(call: Call) -> bool:
         if match:
             causes.append(
                 errors.forbidden_field(
-                    "resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+                    "resourceVersionMatch",
+                    "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
                 )
             )
     elif match != "NotOlderThan":
@@ -122,7 +123,9 @@ async def serve(call: Call, request: web.Request, output: Output) -> web.StreamR
             if streaming_list:
                 head += render.bookmark(call.kind, store.revision, output, initial_end=True)
         head += stream.lines(past)
-        response = web.StreamResponse(headers={"Content-Type": output.content_type, "Cache-Control": "no-cache, private"})
+        response = web.StreamResponse(
+            headers={"Content-Type": output.content_type, "Cache-Control": "no-cache, private"}
+        )
         for warning in call.warnings:
             response.headers.add("Warning", warning)
         response.enable_chunked_encoding()

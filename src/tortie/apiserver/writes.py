@@ -28,7 +28,7 @@ def fit(call: Call, body: Any, duplicates: list[str] | None = None) -> Object:
     body.setdefault("kind", kind.kind)
     if body["kind"] != kind.kind:
         raise errors.bad_request(
-            f'the kind in the data ({body["kind"]}) does not match the expected kind ({kind.kind})'
+            f"the kind in the data ({body['kind']}) does not match the expected kind ({kind.kind})"
         )
     if body["apiVersion"] != kind.api_version:
         raise errors.bad_request(
@@ -80,8 +80,8 @@ async def create(call: Call, body: Any, duplicates: list[str] | None = None, *, 
     prefix = "" if meta.get("name") else str(meta.get("generateName") or "")
     if prefix:
         meta["name"] = objects.generated(prefix)
-    for key in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"):
-        meta.pop(key, None)
+    for name in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"):
+        meta.pop(name, None)
     meta["uid"] = objects.new_uid()
     meta["creationTimestamp"] = objects.timestamp(call.context.now())
     meta.pop("generation", None)
@@ -145,7 +145,9 @@ def _place(call: Call, obj: Object) -> None:
     if not call.info.namespace:
         raise errors.bad_request("an empty namespace may not be set during creation")
     if meta.get("namespace", "") not in {"", call.info.namespace}:
-        raise errors.bad_request("the namespace of the provided object does not match the namespace sent on the request")
+        raise errors.bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
     meta["namespace"] = call.info.namespace
 
 
@@ -197,9 +199,7 @@ async def replace_locked(call: Call, record: Record, change: Change, *, subresou
     return result
 
 
-async def _store_changed(
-    call: Call, record: Record, old: Object, new: Object, subresource: str
-) -> tuple[Object, bool]:
+async def _store_changed(call: Call, record: Record, old: Object, new: Object, subresource: str) -> tuple[Object, bool]:
     """Validates and stores the new state; answers it and whether anything was stored."""
     kind = call.kind
     causes = objects.validate_metadata(new, namespaced=kind.namespaced, name_rule=kind.name_rule)

@@ -23,7 +23,7 @@ _ASSUMED_V4 = ipaddress.ip_network("100.64.0.0/10")
 _ASSUMED_V6 = ipaddress.ip_network("fd64::/64")
 _ASSUMED_NODE = "node"
 _SUFFIXES = (".yaml", ".yml", ".json")
-_TIERS = (
+_TIERS: tuple[Object, ...] = (
     {"metadata": {"name": "default"}, "spec": {"order": 1_000_000, "defaultAction": "Deny"}},
     {"metadata": {"name": "kube-admin"}, "spec": {"order": 1_000, "defaultAction": "Pass"}},
     {"metadata": {"name": "kube-baseline"}, "spec": {"order": 10_000_000, "defaultAction": "Pass"}},
@@ -56,7 +56,7 @@ def _documents(path: Path) -> Iterator[tuple[str, Object]]:
                 yield from _documents(child)
         return
     try:
-        found = list(yaml.load_all(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))  # noqa: S506 - both are safe loaders
+        found = list(yaml.load_all(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"{path}: {error}") from error
     except yaml.YAMLError as error:

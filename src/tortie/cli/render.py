@@ -21,6 +21,7 @@ _LISTS = {
     "untracked": "host endpoint policy without connection tracking",
     "pre-dnat": "host endpoint policy before service translation",
 }
+_NOTES = 10
 _COLOURS = {"allow": "green", "deny": "red", "pass": "yellow", "log": "cyan", "no-match": None}
 
 
@@ -40,7 +41,10 @@ def text(answers: Sequence[Answer], notes: Sequence[str], *, styled: bool) -> st
         allowed = sum(answer.verdict.allowed for answer in answers)
         blocks.append(f"{allowed} of {len(answers)} backends can be reached.")
     if notes:
-        blocks.append("\n".join(_style(f"note: {note}", styled, dim=True) for note in notes))
+        shown = [f"note: {note}" for note in notes[:_NOTES]]
+        if len(notes) > _NOTES:
+            shown.append(f"note: and {len(notes) - _NOTES} more, all of them in -o json")
+        blocks.append("\n".join(_style(line, styled, dim=True) for line in shown))
     return "\n\n".join(blocks)
 
 
@@ -68,9 +72,9 @@ def _answer(answer: Answer, *, styled: bool) -> str:
         return "\n".join(lines)
     if verdict.allowed:
         for each in verdict.stages:
-            lines.append(f"  {each.direction}: {reason(each.decided_by)}")
+            lines.append(f"  {each.direction}: {reason(each)}")
     else:
-        lines.append(f"  by {reason(stage.decided_by)}")
+        lines.append(f"  by {reason(stage)}")
         lines.append(f"  at {_place(stage)}")
     for each in verdict.stages:
         lines += ["", *_stage(each, styled=styled)]
@@ -95,11 +99,12 @@ def _host_port(address: str, port: int | None) -> str:
 
 def _stage(stage: Stage, *, styled: bool) -> list[str]:
     lines = [_style(_place(stage), styled, bold=True)]
-    tier: str | None = None
+    shown = ""
     for step in stage.steps:
-        if step.tier and step.tier != tier:
-            lines.append(f"  tier {step.tier}")
-        tier = step.tier
+        heading = f"  tier {step.tier}" if step.tier else "  profiles" if step.profile else "  end"
+        if heading != shown:
+            lines.append(heading)
+        shown = heading
         mark = _style(f"{step.outcome:<8}", styled, fg=_COLOURS[step.outcome])
         lines.append(f"    {mark} {_step(step)}")
     return lines
@@ -123,17 +128,23 @@ def _step(step: Step) -> str:
     return step.text
 
 
-def reason(step: Step) -> str:
-    """What decided, in one line."""
+def reason(stage: Stage) -> str:
+    """What decided a stage, in one line."""
+    step = stage.decided_by
     if step.policy is not None:
         return f"{policy_name(step.policy)}, rule {step.rule}: {step.text}"
     if step.profile:
         rule = "" if step.rule is None else f", rule {step.rule}"
-        return f"profile {step.profile}{rule}: {step.text}"
+        decided = f"profile {step.profile}{rule}: {step.text}"
+        return decided if _asked_policy(stage) else f"no policy applies to it, so {decided}"
     if step.selected:
         names = ", ".join(map(policy_name, step.selected))
         return f"the default of tier {step.tier}: no rule of the policies that select it matched ({names})"
     return step.text
+
+
+def _asked_policy(stage: Stage) -> bool:
+    return any(step.policy is not None for step in stage.steps)
 
 
 def policy_name(key: PolicyKey) -> str:
@@ -142,7 +153,7 @@ def policy_name(key: PolicyKey) -> str:
     return f"{kind} {key.namespace + '/' if key.namespace else ''}{key.name}"
 
 
-def _style(words: str, styled: bool, **style: Any) -> str:  # noqa: FBT001 - passed on
+def _style(words: str, styled: bool, **style: Any) -> str:
     return click.style(words, **style) if styled else words
 
 

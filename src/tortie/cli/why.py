@@ -1,7 +1,7 @@
 """`tortie why SRC DST[:PORT]`: is this connection allowed, and which policy and rule says so?
 
-In: two ends as users name them, and a cluster or manifests. Out: a verdict, what decided it, and the trace of everything
-that was asked, for people or as JSON. Exit status: 0 allowed, 1 denied, 2 the question could not be answered.
+In: two ends as users name them, and a cluster or manifests. Out: a verdict, what decided it, and the trace of
+everything that was asked, for people or as JSON. Exit status: 0 allowed, 1 denied, 2 no answer.
 """
 
 import asyncio

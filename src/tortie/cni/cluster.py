@@ -12,12 +12,13 @@ from tortie.cni.errors import PluginError
 from tortie.ipam.view import CachedView
 from tortie.kube.cache import Cache
 from tortie.kube.client import Client
-from tortie.kube.errors import Conflict, NotFound
+from tortie.kube.errors import Conflict, NotFound, Temporary
 from tortie.model.catalog import CLUSTER_INFORMATIONS, NAMESPACES, NODES, PODS
 from tortie.model.k8s import Namespace, Pod
 from tortie.service.log import get_logger
 
 _DELETE_ATTEMPTS = 6
+_PATCH_ATTEMPTS = 4
 _log = get_logger("cni.cluster")
 
 
@@ -146,11 +147,18 @@ class Cluster:
         metadata: dict[str, object] = {"annotations": dict(annotations), "uid": uid}
         if resource_version:
             metadata["resourceVersion"] = resource_version
-        await self.client.patch(
-            PODS,
-            name,
-            {"metadata": metadata},
-            namespace=namespace,
-            patch_type="strategic",
-            subresource="status",
-        )
+        for attempt in range(_PATCH_ATTEMPTS):
+            try:
+                await self.client.patch(
+                    PODS,
+                    name,
+                    {"metadata": metadata},
+                    namespace=namespace,
+                    patch_type="strategic",
+                    subresource="status",
+                )
+                return
+            except Temporary:  # such as a connection that an API server closed when it restarted
+                if attempt + 1 == _PATCH_ATTEMPTS:
+                    raise
+                await asyncio.sleep(0.05 * 3**attempt)

@@ -7,6 +7,7 @@ the node's network is ready (spec/cni-ipam-node.md 1.5, 3.8).
 
 import os
 import stat
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,13 +19,13 @@ from tortie.cni.call import CALICO, CALICO_IPAM
 
 CONF_NAME = "10-calico.conflist"
 NETWORK = "k8s-pod-network"
-_INTERPRETER = "/usr/bin/python3"
+_SYSTEM_PYTHON = "/usr/bin/python3"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """kubeconfig: as the list names it; the agent uses its own credentials. socket: where the agent listens.
-    policy_timeout: seconds that a pod's start waits for its policy, 0 to not wait."""
+    policy_timeout: seconds that a pod's start waits for its policy, 0 to not wait. interpreter "": the system's."""
 
     kubeconfig: str = "/etc/cni/net.d/calico-kubeconfig"
     assign_ipv4: bool = True
@@ -33,7 +34,7 @@ class Options:
     policy_timeout: int = 10
     log_level: str = "Info"
     socket: str = plugin.SOCKET
-    interpreter: str = _INTERPRETER
+    interpreter: str = ""
 
 
 def executable(options: Options) -> bytes:
@@ -41,7 +42,12 @@ def executable(options: Options) -> bytes:
     source = Path(plugin.__file__).read_text()
     source = source.replace(f'SOCKET = "{plugin.SOCKET}"', f"SOCKET = {options.socket!r}", 1)
     source = source.replace(f'VERSION = "{plugin.VERSION}"', f"VERSION = {tortie.__version__!r}", 1)
-    return f"#!{options.interpreter} -IS\n{source}".encode()
+    return f"#!{options.interpreter or _interpreter()} -IS\n{source}".encode()
+
+
+def _interpreter() -> str:
+    """The system's Python, which starts fastest; where there is none, the one that runs now."""
+    return _SYSTEM_PYTHON if Path(_SYSTEM_PYTHON).exists() else os.path.realpath(sys.executable)
 
 
 def conflist(options: Options) -> bytes:

@@ -6,6 +6,7 @@ opened here, where its path means what the caller meant, and passed as a descrip
 code. While the agent restarts the call waits; after that the error is code 11, which means: try again later.
 
 `tortie cni install` copies this file, with a first line that names the interpreter; it must stay free of other imports.
+For tests, TORTIE_CNI_SOCKET and TORTIE_CNI_WAIT (seconds) in the environment replace the constants below.
 """
 
 import _socket

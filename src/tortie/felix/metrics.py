@@ -36,7 +36,7 @@ class Metrics:
     """One set of metrics in a registry of its own. state: the syncer's; problems: how many objects are not in force."""
 
     def __init__(self, host: str, *, process: bool = True) -> None:
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library's own
         self.registry = CollectorRegistry()
         self.state = "wait-for-datastore"
         self.problems = 0

@@ -112,9 +112,8 @@ class CachedView:
         return found.spec if found is not None else DEFAULTS
 
     async def node_labels(self, node: str) -> Mapping[str, str] | None:
-        if node == self._node:
-            found = self._nodes.get(node)
-        else:
+        found = self._nodes.get(node) if node == self._node else None
+        if found is None:
             found = await self._client.find(NODES, node)
         return found.metadata.labels if found is not None else None
 

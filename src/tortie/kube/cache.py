@@ -29,6 +29,12 @@ T = TypeVar("T")
 EventType = Literal["added", "modified", "deleted"]
 CacheStatus = Literal["waiting", "listing", "synced"]
 
+_LIST_GAP = 0.5
+"""Seconds at least from one list to the next."""
+_SETTLED = 2.0
+"""A watch that lived for so many seconds was sound; its end says nothing about the server."""
+_ABSENT_RETRY = 30.0
+
 _log = get_logger("kube.cache")
 
 
@@ -99,7 +105,8 @@ class Cache(Generic[T]):
         self._silence = silence
         self._backoff = backoff or Backoff(choose=choose)
         self._choose = choose
-        self._reached = False
+        self._opened_at: float | None = None
+        self._progressed = False
         self._objects: dict[ObjectKey, T] = {}
         self._known: dict[ObjectKey, tuple[str, str]] = {}
         self._bad: dict[ObjectKey, str] = {}
@@ -166,44 +173,41 @@ class Cache(Generic[T]):
         last_list = float("-inf")
         stalled = 0
         while True:
+            self._opened_at, self._progressed, answered = None, False, True
             try:
                 if self._version is None:
-                    gap = last_list + 0.5 - time.monotonic()
+                    gap = last_list + _LIST_GAP - time.monotonic()
                     if gap > 0:
                         await asyncio.sleep(gap)
                     last_list = time.monotonic()
                     await self._resync()
                     stalled = 0
-                started = time.monotonic()
-                progressed = await self._follow(self._version)
-                if progressed or time.monotonic() - started > 5.0:
-                    stalled = 0
-                    self._backoff.reset()
-                    continue
-                stalled += 1
+                await self._follow(self._version)
             except Gone as error:
                 self._failed(error, "list again: the server no longer has our resource version")
                 self._version = None
-                if self._backoff.failures == 0:
-                    self._backoff.next()
-                    continue
+                continue
             except NotFound as error:
                 # The resource is not served (yet): nothing exists, and that is a complete picture.
-                self._failed(error, "the resource is not served")
+                self._failed(error, "nothing to follow; will look again")
                 self._replace({}, {}, "")
-                self._version = None
                 self._became_synced()
-                await asyncio.sleep(30.0 * (1.0 - self._choose() / 2.0))
+                await asyncio.sleep(_ABSENT_RETRY * (1.0 - self._choose() / 2.0))
                 continue
             except ApiError as error:
-                stalled += 1
+                answered = error.reason != "Unreachable"
                 if too_large_resource_version(error):
-                    self._version, stalled = None, 0
+                    self._version = None
                 self._failed(error, "will try again")
-            if stalled >= 5 and self._version is not None:
-                # Many attempts, no progress: the version we hold may be what the server chokes on. Refused
-                # connections say nothing about it.
-                self._version, stalled = (None if self._reached else self._version), 0
+            if self._progressed or (self._opened_at and time.monotonic() - self._opened_at > _SETTLED):
+                stalled = 0
+                self._backoff.reset()
+                continue
+            stalled += answered
+            if stalled >= 5:
+                # Attempt after attempt the server answers and nothing comes of it: perhaps the version we hold is
+                # what it chokes on.
+                self._version, stalled = None, 0
             await self._client.pause(self._backoff.next())
 
     async def _resync(self) -> None:
@@ -245,7 +249,6 @@ class Cache(Generic[T]):
             token = page.continue_
             if not token:
                 break
-        self._reached = True
         self._replace(objects, bad, version)
         self._backoff.reset()
         self._became_synced()
@@ -281,7 +284,6 @@ class Cache(Generic[T]):
                     assert event.status is not None
                     raise from_status(event.status)
                 if event.type == "BOOKMARK" and event.initial_events_end:
-                    self._reached = True
                     self._replace(objects, bad, event.resource_version)
                     self._backoff.reset()
                     self._became_synced()
@@ -298,8 +300,8 @@ class Cache(Generic[T]):
                         objects[key] = event.object
         return False
 
-    async def _follow(self, version: str | None) -> bool:
-        """One watch from a version on, until it ends. True if it brought the state forward."""
+    async def _follow(self, version: str | None) -> None:
+        """One watch from a version on, until it ends; notes when it opened and whether it brought anything."""
         self._watches += 1
         shortest, longest = self._watch_seconds
         request = requests.watch(
@@ -310,20 +312,17 @@ class Cache(Generic[T]):
             field_selector=self._field_selector,
             timeout_seconds=round(shortest + (longest - shortest) * self._choose()),
         )
-        progressed = False
-        self._reached = False
         async with aclosing(self._client.watch_batches(self.resource, request, silence=self._silence)) as stream:
             async for batch in stream:
-                self._reached = True
+                if self._opened_at is None:
+                    self._opened_at = time.monotonic()
                 for event in batch:
                     if event.type == "ERROR":
                         assert event.status is not None
                         raise from_status(event.status)
                     self._apply(event)
-                    progressed = True
-                    self._backoff.reset()
+                    self._progressed = True
                 self._changed.set()
-        return progressed
 
     # --- state -------------------------------------------------------------------------------------------------
 

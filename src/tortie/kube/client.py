@@ -53,6 +53,8 @@ class Client:
         self._cert_checked = float("-inf")
         self._away_since: float | None = None
         self._back = asyncio.Event()
+        self._prober: asyncio.Task[None] | None = None
+        self._probe_interval = 0.25
         self._requests = 0
         self._errors = 0
         self._watches = 0
@@ -68,6 +70,8 @@ class Client:
 
     async def close(self) -> None:
         """Closes all connections."""
+        if self._prober is not None:
+            self._prober.cancel()
         sessions = [*self._retired, *([self._session] if self._session is not None else [])]
         self._session, self._retired = None, []
         for session in sessions:
@@ -84,9 +88,18 @@ class Client:
 
     async def pause(self, delay: float) -> None:
         """Sleeps between attempts, but only until a server that was away answers somebody again."""
+        if self._away_since is not None and (self._prober is None or self._prober.done()):
+            self._prober = asyncio.get_running_loop().create_task(self._probe(), name="kube-probe")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(delay):
                 await self._back.wait()
+
+    async def _probe(self) -> None:
+        """While the server is away, one small request now and then on behalf of everybody who waits for it."""
+        while self._away_since is not None:
+            await asyncio.sleep(self._probe_interval)
+            with contextlib.suppress(ApiError, RuntimeError):
+                await self.raw("GET", "/readyz", deadline=5.0)
 
     # --- verbs -------------------------------------------------------------------------------------------------
 
@@ -247,7 +260,7 @@ class Client:
     async def watch_batches(
         self, resource: Resource[T], request: Request, *, silence: float | None = 180.0
     ) -> AsyncGenerator[Sequence[WatchEvent[T]], None]:
-        """The events of `watch`, those that arrived together in one list."""
+        """The events of `watch`, those that arrived together in one list; first an empty one: the watch is open."""
         decode = codec(resource).frame
         splitter = LineSplitter()
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=silence)
@@ -258,6 +271,7 @@ class Client:
                 opened = True
                 if response.status != 200:
                     raise self._failure(request, response, await response.read())
+                yield ()
                 async for chunk in response.content.iter_any():
                     events = [decode(line) for line in splitter.feed(chunk)]
                     if events:

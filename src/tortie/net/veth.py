@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
 _CLONE_NEWNET = 0x40000000
+_ANSWER_SECONDS = 20.0
 _libc = ctypes.CDLL(None, use_errno=True)
 
 _NEWLINK, _DELLINK, _GETLINK, _SETLINK = 16, 17, 18, 19
@@ -49,8 +50,8 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """up: as configured. running: packets pass, which comes a little later. kind: such as veth. parent: the number of the
-    other end in its own namespace, None if the kernel does not say."""
+    """up: as configured. running: packets pass, which comes a little later. kind: such as veth. parent: the number of
+    the other end in its own namespace, None if the kernel does not say."""
 
     index: int
     name: str
@@ -102,6 +103,7 @@ class RouteSocket:
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_GET_STRICT_CHK, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        self._socket.settimeout(_ANSWER_SECONDS)
         self._socket.bind((0, 0))
         self._sequence = 0
 

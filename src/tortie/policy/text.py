@@ -4,7 +4,11 @@ In: the dataplane's rules and keys. Out: one line of text each; what a rule does
 """
 
 from tortie.model.dataplane import EntityMatch, HostEndpointKey, Icmp, PortRange, Rule, WorkloadEndpointKey
+from tortie.model.selector import SelectorError, parse
+from tortie.model.selector_nodes import All, And, Compare, Has, InSet, Node, Not
 
+_NAMESPACE = "projectcalico.org/namespace"
+_ORCHESTRATOR = "projectcalico.org/orchestrator"
 _PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPv6", 132: "SCTP", 136: "UDPLite"}
 
 
@@ -21,7 +25,7 @@ def endpoint_text(key: WorkloadEndpointKey | HostEndpointKey) -> str:
 
 
 def rule_text(rule: Rule) -> str:
-    """A rule in one line, such as `allow TCP from selector app == "web" to ports 80, 8000-8080`."""
+    """A rule in one line, such as `allow TCP from app == "web" in namespace shop to ports 80, 8000-8080`."""
     parts: list[str] = [rule.action]
     if rule.ip_version is not None and rule.protocol not in (1, 58):
         parts.append(f"IPv{rule.ip_version}")
@@ -46,6 +50,50 @@ def rule_text(rule: Rule) -> str:
     return " ".join(parts)
 
 
+def selector_text(text: str) -> str:
+    """A complete selector as the user thinks of it: what conversion put in for the scope is said in words."""
+    try:
+        root = parse(text).root
+    except SelectorError:
+        return f"selector {text}"
+    labels: list[str] = []
+    places: list[str] = []
+    for term in _terms(root):
+        place = _place(term)
+        if place is not None:
+            places.append(place)
+        elif not (isinstance(term, Compare) and term.label == _ORCHESTRATOR) and not isinstance(term, All):
+            labels.append(term.text)
+    if not labels and places == ["that has no namespace"]:
+        return "anything that has no namespace"
+    return " ".join([" && ".join(labels) or "anything", *places])
+
+
+def _terms(node: Node) -> list[Node]:
+    if isinstance(node, And):
+        return [term for operand in node.operands for term in _terms(operand)]
+    return [node]
+
+
+def _place(term: Node) -> str | None:
+    match term:
+        case Compare(label, "==", value) if label == _NAMESPACE:
+            return f"in namespace {value}"
+        case InSet(label, values, negated=False) if label == _NAMESPACE:
+            return f"in namespaces {', '.join(sorted(values))}"
+        case Has(label) if label == _NAMESPACE:
+            return "in any namespace"
+        case Not(Has(label)) if label == _NAMESPACE:
+            return "that has no namespace"
+        case Compare("pcns.projectcalico.org/name", "==", value):
+            return f"in namespace {value}"
+        case Compare() | InSet() | Has() if term.label.startswith("pcns."):
+            return f"in namespaces with {term.text.replace('pcns.', '', 1)}"
+        case Compare() | InSet() | Has() if term.label.startswith("pcsa."):
+            return f"with a service account with {term.text.replace('pcsa.', '', 1)}"
+    return None
+
+
 def _icmp_text(icmp: Icmp) -> str:
     return f"type {icmp.type}" + ("" if icmp.code is None else f" code {icmp.code}")
 
@@ -57,9 +105,9 @@ def _side_text(side: EntityMatch) -> str:
     if side.not_nets:
         parts.append("not nets " + ", ".join(side.not_nets))
     if side.selector:
-        parts.append(f"selector {side.selector}")
+        parts.append(selector_text(side.selector))
     if side.not_selector:
-        parts.append(f"not selector {side.not_selector}")
+        parts.append(f"but not {selector_text(side.not_selector)}")
     if side.service is not None:
         parts.append(f"service {side.service.namespace}/{side.service.name}")
     if side.domains:

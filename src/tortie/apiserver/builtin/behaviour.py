@@ -4,10 +4,21 @@ In: the group modules. Out: `of(group, kind)` for the catalogue, and the readers
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from tortie.apiserver.builtin import columns, columns_more, definitions, namespaces, plain, pods, policies, roles, services, workloads
+from tortie.apiserver.builtin import (
+    columns,
+    columns_more,
+    definitions,
+    namespaces,
+    plain,
+    pods,
+    policies,
+    roles,
+    services,
+    workloads,
+)
 from tortie.apiserver.kinds import Hooks, Table
 from tortie.apiserver.objects import get
 
@@ -16,7 +27,7 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    hooks: Hooks = Hooks()
+    hooks: Hooks = field(default_factory=Hooks)
     table: Table | None = None
     convert_in: Callable[[Object], Object] | None = None
     convert_out: Callable[[Object], Object] | None = None

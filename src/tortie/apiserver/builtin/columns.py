@@ -286,9 +286,7 @@ SECRETS = Table(
     (NAME, text("Type"), text("Data", "integer"), AGE),
     lambda o: [name(o), o.get("type", ""), len(o.get("data") or ()), age(o)],
 )
-SERVICE_ACCOUNTS = Table(
-    (NAME, text("Secrets"), AGE), lambda o: [name(o), str(len(o.get("secrets") or ())), age(o)]
-)
+SERVICE_ACCOUNTS = Table((NAME, text("Secrets"), AGE), lambda o: [name(o), str(len(o.get("secrets") or ())), age(o)])
 
 
 def _event_cells(event: Object) -> list[Any]:
@@ -321,7 +319,6 @@ EVENTS = Table(
     ),
     _event_cells,
 )  # fmt: skip
-
 
 
 def _new_event_cells(event: Object) -> list[Any]:

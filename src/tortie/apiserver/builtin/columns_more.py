@@ -38,7 +38,10 @@ def _deployment(o: Object) -> list[Any]:
 
 
 DEPLOYMENTS = Table(
-    (NAME, text("Ready"), text("Up-to-date", "integer"), text("Available", "integer"), AGE, _CONTAINERS, _IMAGES, _SELECTOR),
+    (
+        NAME, text("Ready"), text("Up-to-date", "integer"), text("Available", "integer"), AGE, _CONTAINERS, _IMAGES,
+        _SELECTOR,
+    ),
     _deployment,
 )  # fmt: skip
 
@@ -56,7 +59,10 @@ def _replicaset(o: Object) -> list[Any]:
 
 
 REPLICASETS = Table(
-    (NAME, text("Desired", "integer"), text("Current", "integer"), text("Ready", "integer"), AGE, _CONTAINERS, _IMAGES, _SELECTOR),
+    (
+        NAME, text("Desired", "integer"), text("Current", "integer"), text("Ready", "integer"), AGE, _CONTAINERS,
+        _IMAGES, _SELECTOR,
+    ),
     _replicaset,
 )  # fmt: skip
 
@@ -137,9 +143,7 @@ def _job(o: Object) -> list[Any]:
     ]
 
 
-JOBS = Table(
-    (NAME, text("Status"), text("Completions"), text("Duration"), AGE, _CONTAINERS, _IMAGES, _SELECTOR), _job
-)
+JOBS = Table((NAME, text("Status"), text("Completions"), text("Duration"), AGE, _CONTAINERS, _IMAGES, _SELECTOR), _job)
 CRONJOBS = Table(
     (
         NAME, text("Schedule"), text("Timezone"), text("Suspend", "boolean"), text("Active", "integer"),
@@ -174,9 +178,7 @@ def _binding(o: Object) -> list[Any]:
 
 
 ROLES = Table((NAME, CREATED), lambda o: [name(o), o["metadata"].get("creationTimestamp")])
-BINDINGS = Table(
-    (NAME, text("Role"), AGE, wide("Users"), wide("Groups"), wide("ServiceAccounts")), _binding
-)
+BINDINGS = Table((NAME, text("Role"), AGE, wide("Users"), wide("Groups"), wide("ServiceAccounts")), _binding)
 DEFINITIONS = Table((NAME, CREATED), lambda o: [name(o), o["metadata"].get("creationTimestamp")])
 
 
@@ -195,7 +197,8 @@ API_SERVICES = Table((NAME, text("Service"), text("Available"), AGE), _api_servi
 PRIORITY_CLASSES = Table(
     (NAME, text("Value", "integer"), text("Global-default", "boolean"), AGE, text("PreemptionPolicy")),
     lambda o: [
-        name(o), o.get("value", 0), bool(o.get("globalDefault")), age(o), o.get("preemptionPolicy", "PreemptLowerPriority")
+        name(o), o.get("value", 0), bool(o.get("globalDefault")), age(o),
+        o.get("preemptionPolicy", "PreemptLowerPriority"),
     ],
 )  # fmt: skip
 
@@ -238,7 +241,7 @@ VOLUMES = Table(
         ",".join(get(o, "spec", "accessModes") or ()),
         get(o, "spec", "persistentVolumeReclaimPolicy") or "",
         get(o, "status", "phase") or "",
-        f"{get(o, 'spec', 'claimRef', 'namespace')}/{get(o, 'spec', 'claimRef', 'name')}" if get(o, "spec", "claimRef") else "",
+        "/".join(str(get(o, "spec", "claimRef", k)) for k in ("namespace", "name") if get(o, "spec", "claimRef")),
         get(o, "spec", "storageClassName") or "",
         age(o),
     ],
@@ -256,7 +259,10 @@ CLAIMS = Table(
     ],
 )
 STORAGE_CLASSES = Table(
-    (NAME, text("Provisioner"), text("ReclaimPolicy"), text("VolumeBindingMode"), text("AllowVolumeExpansion", "boolean"), AGE),
+    (
+        NAME, text("Provisioner"), text("ReclaimPolicy"), text("VolumeBindingMode"),
+        text("AllowVolumeExpansion", "boolean"), AGE,
+    ),
     lambda o: [
         name(o), o.get("provisioner", ""), o.get("reclaimPolicy", "Delete"), o.get("volumeBindingMode", "Immediate"),
         bool(o.get("allowVolumeExpansion")), age(o),
@@ -278,6 +284,4 @@ REVISIONS = Table(
         age(o),
     ],
 )
-WEBHOOKS = Table(
-    (NAME, text("Webhooks", "integer"), AGE), lambda o: [name(o), len(o.get("webhooks") or ()), age(o)]
-)
+WEBHOOKS = Table((NAME, text("Webhooks", "integer"), AGE), lambda o: [name(o), len(o.get("webhooks") or ()), age(o)])

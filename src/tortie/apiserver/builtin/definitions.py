@@ -47,17 +47,27 @@ def validate(obj: Object, old: Object | None) -> list[Cause]:
             causes.append(errors.invalid_value(f"spec.names.{key}", value, name_problem(value.lower(), "label1035")))
     if group and plural and obj["metadata"].get("name") != f"{plural}.{group}":
         causes.append(
-            errors.invalid_value("metadata.name", obj["metadata"].get("name"), 'must be spec.names.plural+"."+spec.group')
+            errors.invalid_value(
+                "metadata.name", obj["metadata"].get("name"), 'must be spec.names.plural+"."+spec.group'
+            )
         )
     causes += _validate_versions(spec.get("versions") or [])
     if spec["conversion"].get("strategy") not in {"None", "Webhook"}:
-        causes.append(errors.not_supported("spec.conversion.strategy", spec["conversion"]["strategy"], ["None", "Webhook"]))
+        causes.append(
+            errors.not_supported("spec.conversion.strategy", spec["conversion"]["strategy"], ["None", "Webhook"])
+        )
     elif spec["conversion"]["strategy"] == "Webhook":
-        causes.append(errors.forbidden_field("spec.conversion.strategy", "this API server converts between versions only by None"))
+        causes.append(
+            errors.forbidden_field("spec.conversion.strategy", "this API server converts between versions only by None")
+        )
     if old is not None:
         for path in (("group",), ("scope",), ("names", "plural"), ("names", "kind")):
             if objects.get(old, "spec", *path) != objects.get(obj, "spec", *path):
-                causes.append(errors.invalid_value("spec." + ".".join(path), objects.get(obj, "spec", *path), "field is immutable"))
+                causes.append(
+                    errors.invalid_value(
+                        "spec." + ".".join(path), objects.get(obj, "spec", *path), "field is immutable"
+                    )
+                )
     return causes
 
 
@@ -67,7 +77,11 @@ def _validate_versions(versions: list[Object]) -> list[Cause]:
         causes.append(errors.required("spec.versions", "must have at least one version"))
     if sum(bool(v.get("storage")) for v in versions) != 1 and versions:
         causes.append(
-            errors.invalid_value("spec.versions", [v.get("name") for v in versions], "must have exactly one version marked as storage version")
+            errors.invalid_value(
+                "spec.versions",
+                [v.get("name") for v in versions],
+                "must have exactly one version marked as storage version",
+            )
         )
     seen: set[str] = set()
     for index, version in enumerate(versions):
@@ -102,8 +116,8 @@ def prepare(call: Call, obj: Object, old: Object | None) -> None:
     for version in spec.get("versions") or ():
         if structural.has_rules(objects.get(version, "schema", "openAPIV3Schema")):
             call.warn(
-                f"spec.versions[{version.get('name')}]: x-kubernetes-validations (CEL) are kept and shown, but this API "
-                "server does not enforce them"
+                f"spec.versions[{version.get('name')}]: x-kubernetes-validations (CEL) are kept and shown, but this "
+                "API server does not enforce them"
             )
     if old is None:
         finalizers = obj["metadata"].setdefault("finalizers", [])
@@ -134,9 +148,7 @@ def _condition(status: Object, kind: str, value: str, reason: str, message: str,
                 condition["lastTransitionTime"] = now
             condition.update(status=value, reason=reason, message=message)
             return
-    conditions.append(
-        {"lastTransitionTime": now, "message": message, "reason": reason, "status": value, "type": kind}
-    )
+    conditions.append({"lastTransitionTime": now, "message": message, "reason": reason, "status": value, "type": kind})
 
 
 def _clash(call: Call, obj: Object) -> str:
@@ -151,18 +163,21 @@ def _clash(call: Call, obj: Object) -> str:
             continue
         taken = objects.get(other, "spec", "names") or {}
         for key in ("plural", "kind", "singular", "listKind"):
-            if names.get(key) and names[key] in {taken.get("plural"), taken.get("singular")} | {taken.get("kind"), taken.get("listKind")}:
+            if names.get(key) and names[key] in {taken.get("plural"), taken.get("singular")} | {
+                taken.get("kind"),
+                taken.get("listKind"),
+            }:
                 return f'"{names[key]}" is already in use'
     return ""
 
 
 async def committed(call: Call, obj: Object, _old: Object | None) -> None:
     """Serves the definition as it now is; a deleted one loses its objects first."""
-    from tortie.apiserver import custom  # noqa: PLC0415 - custom reads this module's names
+    from tortie.apiserver import custom
 
     custom.serve(call.context, obj)
     if obj["metadata"].get("deletionTimestamp"):
-        await custom.clean_up(call.context, obj)
+        call.context.spawn(custom.clean_up(call.context, obj), f"clean up {obj['metadata']['name']}")
 
 
 HOOKS = Hooks(default=default, prepare=prepare, validate=validate, committed=committed)

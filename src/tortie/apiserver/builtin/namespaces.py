@@ -51,7 +51,7 @@ async def furnish(context: Context, namespace: str) -> None:
 
 
 async def _ensure(context: Context, plural: str, namespace: str, obj: Object) -> None:
-    from tortie.apiserver import writes  # noqa: PLC0415 - writes calls these hooks
+    from tortie.apiserver import writes
 
     kind = context.registry.find("", "v1", plural)
     assert kind is not None

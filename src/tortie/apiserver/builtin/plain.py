@@ -42,7 +42,9 @@ def _data_causes(obj: Object, old: Object | None) -> list[Cause]:
             if not key or len(key) > 253 or not all(c.isalnum() or c in "-_." for c in key):
                 causes.append(
                     errors.invalid_value(
-                        f"{field}[{key}]", key, "a valid config key must consist of alphanumeric characters, '-', '_' or '.'"
+                        f"{field}[{key}]",
+                        key,
+                        "a valid config key must consist of alphanumeric characters, '-', '_' or '.'",
                     )
                 )
     if size > _SECRET_LIMIT * 4 // 3:
@@ -99,7 +101,11 @@ def _validate_event(obj: Object, _old: Object | None) -> list[Cause]:
     namespace = obj["metadata"].get("namespace")
     wanted = involved.get("namespace") or "default"
     if namespace != wanted:
-        return [errors.invalid_value("involvedObject.namespace", involved.get("namespace", ""), "does not match event.namespace")]
+        return [
+            errors.invalid_value(
+                "involvedObject.namespace", involved.get("namespace", ""), "does not match event.namespace"
+            )
+        ]
     return []
 
 
@@ -176,7 +182,11 @@ def _validate_role(obj: Object, _old: Object | None) -> list[Cause]:
         if rule.get("nonResourceURLs"):
             if obj["kind"] == "Role":
                 causes.append(
-                    errors.invalid_value(f"{at}.nonResourceURLs", rule["nonResourceURLs"], "namespaced rules cannot apply to non-resource URLs")
+                    errors.invalid_value(
+                        f"{at}.nonResourceURLs",
+                        rule["nonResourceURLs"],
+                        "namespaced rules cannot apply to non-resource URLs",
+                    )
                 )
             continue
         if not rule.get("apiGroups"):
@@ -207,7 +217,9 @@ def _validate_node(obj: Object, old: Object | None) -> list[Cause]:
     if old is not None:
         before = old["spec"].get("podCIDR")
         if before and obj["spec"].get("podCIDR") != before:
-            causes.append(errors.forbidden_field("spec.podCIDR", "node updates may not change podCIDR except from \"\" to valid"))
+            causes.append(
+                errors.forbidden_field("spec.podCIDR", 'node updates may not change podCIDR except from "" to valid')
+            )
     for index, taint in enumerate(obj["spec"].get("taints") or ()):
         if not taint.get("key"):
             causes.append(errors.required(f"spec.taints[{index}].key"))

@@ -111,15 +111,15 @@ def _token_volume(spec: Object) -> None:
 def _tolerations(spec: Object) -> None:
     found = spec.setdefault("tolerations", [])
     for key in _TOLERATED:
-        if not any(
-            t.get("key") in {key, None, ""} and t.get("effect") in {"NoExecute", None, ""} for t in found
-        ):
+        if not any(t.get("key") in {key, None, ""} and t.get("effect") in {"NoExecute", None, ""} for t in found):
             found.append({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300})
 
 
-_CHANGEABLE = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`," \
-    "`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` " \
-    "(allow it to be set to 1 if it was previously negative)"  # fmt: skip
+_CHANGEABLE = (
+    "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,"
+    "`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` "
+    "(allow it to be set to 1 if it was previously negative)"
+)
 
 
 def validate(pod: Object, old: Object | None) -> list[Cause]:
@@ -141,7 +141,11 @@ def validate(pod: Object, old: Object | None) -> list[Cause]:
     have = pod["spec"].get("tolerations") or []
     for toleration in old["spec"].get("tolerations") or ():
         if toleration not in have:
-            causes.append(errors.forbidden_field("spec.tolerations", "existing toleration can not be modified except its tolerationSeconds"))
+            causes.append(
+                errors.forbidden_field(
+                    "spec.tolerations", "existing toleration can not be modified except its tolerationSeconds"
+                )
+            )
     return causes
 
 

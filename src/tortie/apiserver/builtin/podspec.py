@@ -155,7 +155,9 @@ def _validate_volumes(spec: Object, path: str) -> list[Cause]:
         seen.add(name)
         sources = [k for k in volume if k != "name"]
         if len(sources) > 1:
-            causes.append(errors.forbidden_field(f"{at}.{sorted(sources)[1]}", "may not specify more than 1 volume type"))
+            causes.append(
+                errors.forbidden_field(f"{at}.{sorted(sources)[1]}", "may not specify more than 1 volume type")
+            )
     return causes
 
 

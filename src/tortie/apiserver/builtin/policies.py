@@ -59,7 +59,9 @@ def selector(value: Any, at: str) -> list[Cause]:
             causes.append(errors.required(f"{place}.values", "must be specified when `operator` is 'In' or 'NotIn'"))
         elif operator in {"Exists", "DoesNotExist"} and values:
             causes.append(
-                errors.forbidden_field(f"{place}.values", "may not be specified when `operator` is 'Exists' or 'DoesNotExist'")
+                errors.forbidden_field(
+                    f"{place}.values", "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
+                )
             )
         elif operator not in _OPERATORS:
             causes.append(errors.invalid_value(f"{place}.operator", operator, "not a valid selector operator"))
@@ -111,12 +113,18 @@ def _peer(peer: Object, at: str) -> list[Cause]:
     if not block.get("cidr"):
         causes.append(errors.required(f"{at}.ipBlock.cidr"))
     elif network is None:
-        causes.append(errors.invalid_value(f"{at}.ipBlock.cidr", block["cidr"], "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"))
+        causes.append(
+            errors.invalid_value(
+                f"{at}.ipBlock.cidr", block["cidr"], "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
+            )
+        )
     for index, text in enumerate(block.get("except") or ()):
         inner = _cidr(text)
         place = f"{at}.ipBlock.except[{index}]"
         if inner is None:
-            causes.append(errors.invalid_value(place, text, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"))
+            causes.append(
+                errors.invalid_value(place, text, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)")
+            )
         elif network is not None and not (
             inner.version == network.version
             and inner.prefixlen > network.prefixlen

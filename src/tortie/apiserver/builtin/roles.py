@@ -48,7 +48,7 @@ def _gathered(context: Context, role: Object) -> list[Object]:
 
 async def aggregate(context: Context) -> None:
     """Brings every aggregated ClusterRole's rules up to date."""
-    from tortie.apiserver import writes  # noqa: PLC0415 - writes calls these hooks
+    from tortie.apiserver import writes
 
     kind = context.registry.find(plain.RBAC, "v1", "clusterroles")
     assert kind is not None

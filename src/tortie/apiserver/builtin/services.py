@@ -65,9 +65,7 @@ def prepare(call: Call, service: Object, old: Object | None) -> None:
         _node_ports(service, spec, before, allocators)
     except _Refused as refused:
         undo(call, service, old)
-        raise errors.invalid(
-            "", "Service", service["metadata"].get("name", ""), [refused.cause]
-        ) from None
+        raise errors.invalid("", "Service", service["metadata"].get("name", ""), [refused.cause]) from None
 
 
 class _Refused(Exception):
@@ -107,9 +105,7 @@ def _families(spec: Object, before: Object, allocators: Allocators) -> None:
         if family not in {"IPv4", "IPv6"}:
             raise _Refused(errors.not_supported(f"spec.ipFamilies[{index}]", family, ["IPv4", "IPv6"]))
         if family not in allocators.families and not headless_free:
-            raise _Refused(
-                errors.invalid_value(f"spec.ipFamilies[{index}]", family, "not configured on this cluster")
-            )
+            raise _Refused(errors.invalid_value(f"spec.ipFamilies[{index}]", family, "not configured on this cluster"))
     if len(asked) != len(set(asked)):
         raise _Refused(errors.duplicate("spec.ipFamilies[1]", asked[1]))
     if policy is None:
@@ -122,7 +118,9 @@ def _families(spec: Object, before: Object, allocators: Allocators) -> None:
         )
     if policy == "RequireDualStack" and len(allocators.families) < 2 and not headless_free:
         raise _Refused(
-            errors.invalid_value("spec.ipFamilyPolicy", policy, "this cluster is not configured for dual-stack services")
+            errors.invalid_value(
+                "spec.ipFamilyPolicy", policy, "this cluster is not configured for dual-stack services"
+            )
         )
     if not asked:
         asked = allocators.families[:1]
@@ -135,7 +133,9 @@ def _families(spec: Object, before: Object, allocators: Allocators) -> None:
         else:
             raise _Refused(
                 errors.invalid_value(
-                    "spec.ipFamilyPolicy", policy, "must be RequireDualStack or PreferDualStack when two families are given"
+                    "spec.ipFamilyPolicy",
+                    policy,
+                    "must be RequireDualStack or PreferDualStack when two families are given",
                 )
             )
     spec["ipFamilies"], spec["ipFamilyPolicy"] = asked[:2], policy
@@ -180,9 +180,9 @@ def _node_ports(service: Object, spec: Object, before: Object, allocators: Alloc
     for index, port in enumerate(spec.get("ports") or ()):
         protocol = port.get("protocol", "TCP")
         if not wanted:
-            if spec["type"] in {"ClusterIP", "ExternalName"} and before.get("type") in {"NodePort", "LoadBalancer"}:
-                if port.get("nodePort") == had.get((protocol, port.get("port"))):
-                    port.pop("nodePort", None)
+            left = spec["type"] in {"ClusterIP", "ExternalName"} and before.get("type") in {"NodePort", "LoadBalancer"}
+            if left and port.get("nodePort") == had.get((protocol, port.get("port"))):
+                port.pop("nodePort", None)
             continue
         number = port.get("nodePort") or had.get((protocol, port.get("port")))
         try:
@@ -228,9 +228,7 @@ def validate(service: Object, old: Object | None) -> list[Cause]:
         elif name_problem(name.rstrip("."), "subdomain"):
             causes.append(errors.invalid_value("spec.externalName", name, name_problem(name, "subdomain")))
     if spec.get("sessionAffinity") not in {"None", "ClientIP"}:
-        causes.append(
-            errors.not_supported("spec.sessionAffinity", spec.get("sessionAffinity"), ["ClientIP", "None"])
-        )
+        causes.append(errors.not_supported("spec.sessionAffinity", spec.get("sessionAffinity"), ["ClientIP", "None"]))
     causes += _validate_ports(ports)
     causes += validate_labels(spec.get("selector"), "spec.selector")
     for index, text in enumerate(spec.get("externalIPs") or ()):
@@ -291,7 +289,9 @@ def validate_slice(obj: Object, old: Object | None) -> list[Cause]:
         causes.append(errors.invalid_value("addressType", family, "field is immutable"))
     endpoints = obj.get("endpoints") or []
     if len(endpoints) > 1000:
-        causes.append(Cause("FieldValueTooMany", "endpoints", f"Too many: {len(endpoints)}: must have at most 1000 items"))
+        causes.append(
+            Cause("FieldValueTooMany", "endpoints", f"Too many: {len(endpoints)}: must have at most 1000 items")
+        )
     for index, endpoint in enumerate(endpoints):
         if not endpoint.get("addresses"):
             causes.append(errors.required(f"endpoints[{index}].addresses", "must contain at least 1 address"))

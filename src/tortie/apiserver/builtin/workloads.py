@@ -5,6 +5,7 @@ defaults and causes for a 422.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from tortie.apiserver import errors
@@ -135,7 +136,7 @@ def prepare_job(call: Call, obj: Object, old: Object | None) -> None:
     spec["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}
 
 
-def matches(selector: Object, labels: Object) -> bool:
+def matches(selector: Object, labels: Mapping[str, Any]) -> bool:
     """Whether a LabelSelector matches labels."""
     for key, value in (selector.get("matchLabels") or {}).items():
         if labels.get(key) != value:
@@ -167,7 +168,9 @@ def _validate_workload(obj: Object, old: Object | None) -> list[Cause]:
             causes.append(errors.invalid_value("spec.selector", chosen, "empty selector is invalid for deployment"))
         elif not matches(chosen, labels):
             causes.append(
-                errors.invalid_value("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
+                errors.invalid_value(
+                    "spec.template.metadata.labels", labels, "`selector` does not match template `labels`"
+                )
             )
     if old is not None and old["spec"].get("selector") != chosen:
         causes.append(errors.invalid_value("spec.selector", chosen, "field is immutable"))
@@ -196,7 +199,9 @@ def _validate_deployment(obj: Object, old: Object | None) -> list[Cause]:
     rolling = strategy.get("rollingUpdate")
     if strategy.get("type") == "Recreate" and rolling:
         causes.append(
-            errors.forbidden_field("spec.strategy.rollingUpdate", "may not be specified when strategy `type` is 'Recreate'")
+            errors.forbidden_field(
+                "spec.strategy.rollingUpdate", "may not be specified when strategy `type` is 'Recreate'"
+            )
         )
     elif rolling:
         for key in ("maxUnavailable", "maxSurge"):
@@ -204,13 +209,17 @@ def _validate_deployment(obj: Object, old: Object | None) -> list[Cause]:
             if isinstance(value, str) and not _PERCENT.match(value):
                 causes.append(
                     errors.invalid_value(
-                        f"spec.strategy.rollingUpdate.{key}", value, "a valid percent string must be a number followed by '%'"
+                        f"spec.strategy.rollingUpdate.{key}",
+                        value,
+                        "a valid percent string must be a number followed by '%'",
                     )
                 )
         if str(rolling.get("maxUnavailable")) in {"0", "0%"} and str(rolling.get("maxSurge")) in {"0", "0%"}:
             causes.append(
                 errors.invalid_value(
-                    "spec.strategy.rollingUpdate.maxUnavailable", rolling["maxUnavailable"], "may not be 0 when `maxSurge` is 0"
+                    "spec.strategy.rollingUpdate.maxUnavailable",
+                    rolling["maxUnavailable"],
+                    "may not be 0 when `maxSurge` is 0",
                 )
             )
     return causes
@@ -235,7 +244,9 @@ def _validate_cronjob(obj: Object, _old: Object | None) -> list[Cause]:
         causes.append(errors.required("spec.schedule"))
     elif not schedule.startswith("@") and len(schedule.split()) != 5:
         causes.append(
-            errors.invalid_value("spec.schedule", schedule, f"expected exactly 5 fields, found {len(schedule.split())}: [{schedule}]")
+            errors.invalid_value(
+                "spec.schedule", schedule, f"expected exactly 5 fields, found {len(schedule.split())}: [{schedule}]"
+            )
         )
     if spec["concurrencyPolicy"] not in {"Allow", "Forbid", "Replace"}:
         causes.append(
@@ -246,12 +257,20 @@ def _validate_cronjob(obj: Object, _old: Object | None) -> list[Cause]:
 
 
 _STATEFUL_CHANGEABLE = frozenset(
-    {"replicas", "ordinals", "template", "updateStrategy", "revisionHistoryLimit", "persistentVolumeClaimRetentionPolicy", "minReadySeconds"}
+    {
+        "replicas",
+        "ordinals",
+        "template",
+        "updateStrategy",
+        "revisionHistoryLimit",
+        "persistentVolumeClaimRetentionPolicy",
+        "minReadySeconds",
+    }
 )
 
 
 def _validate_statefulset(obj: Object, old: Object | None) -> list[Cause]:
-    causes = [c for c in _validate_workload(obj, None)]
+    causes = _validate_workload(obj, None)
     if old is not None:
         changed = {k for k in {*obj["spec"], *old["spec"]} if obj["spec"].get(k) != old["spec"].get(k)}
         if changed - _STATEFUL_CHANGEABLE:

@@ -39,16 +39,20 @@ def _paths(kind: Kind) -> Iterable[tuple[str, list[tuple[str, str]], Subresource
     """(path, [(verb, HTTP method)], subresource) of every path of a kind."""
     root = f"/apis/{kind.group}/{kind.version}" if kind.group else f"/api/{kind.version}"
     base = f"{root}/namespaces/{{namespace}}/{kind.plural}" if kind.namespaced else f"{root}/{kind.plural}"
-    collection = [(v, _VERBS[v]) for v in ("list", "create") if v in kind.verbs]
+    collection: list[tuple[str, str]] = [(v, _VERBS[v]) for v in ("list", "create") if v in kind.verbs]
     if "deletecollection" in kind.verbs:
         collection.append(("deletecollection", "delete"))
     yield base, collection, None
     if kind.namespaced and "list" in kind.verbs:
         yield f"{root}/{kind.plural}", [("list", "get")], None
     if kind.stored:
-        yield f"{base}/{{name}}", [(v, _VERBS[v]) for v in ("get", "update", "patch", "delete") if v in kind.verbs], None
+        yield (
+            f"{base}/{{name}}",
+            [(v, _VERBS[v]) for v in ("get", "update", "patch", "delete") if v in kind.verbs],
+            None,
+        )
     for sub in kind.subresources.values():
-        verbs = [(v, _VERBS[v]) for v in ("get", "update", "patch", "create") if v in sub.verbs]
+        verbs: list[tuple[str, str]] = [(v, _VERBS[v]) for v in ("get", "update", "patch", "create") if v in sub.verbs]
         yield f"{base}/{{name}}/{sub.name}", verbs, sub
 
 
@@ -86,12 +90,15 @@ def _operation(kind: Kind, verb: str, sub: Subresource | None, version: int, pre
             }
         elif verb in {"create", "update"}:
             operation["requestBody"] = {"required": True, "content": {"*/*": {"schema": reference}}}
-        operation["responses"] = {
-            "200": {"description": "OK", "content": {"application/json": {"schema": reference}}}
-        }
+        operation["responses"] = {"200": {"description": "OK", "content": {"application/json": {"schema": reference}}}}
     else:
         operation["parameters"] = [
-            {"name": name, "in": "query", "description": _QUERY[name], "type": "boolean" if name == "force" else "string"}
+            {
+                "name": name,
+                "in": "query",
+                "description": _QUERY[name],
+                "type": "boolean" if name == "force" else "string",
+            }
             for name in names
         ]
         operation["consumes"] = patch_types(kind) if verb == "patch" else ["*/*"]

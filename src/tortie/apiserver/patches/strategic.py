@@ -96,9 +96,7 @@ def _clean(value: Any) -> Any:
     """A value without directives, for lists that are replaced whole."""
     if isinstance(value, dict):
         return {
-            k: _clean(v)
-            for k, v in value.items()
-            if k not in {_PATCH, _RETAIN} and not k.startswith((_ORDER, _DELETE))
+            k: _clean(v) for k, v in value.items() if k not in {_PATCH, _RETAIN} and not k.startswith((_ORDER, _DELETE))
         }
     if isinstance(value, list):
         return [_clean(v) for v in value]

@@ -1,8 +1,9 @@
 """Reads the schemas of the built-in kinds from the texts in `types/`.
 
 In: `types/*.txt`, one block per type, one line per field: its protobuf number (0: none; 2.19: field 19 of an inlined
-message 2), name (`*` required, `?` zero is kept apart from absent), type, then how lists merge. Out: `Node` trees by type name, parsed once per process. Descriptions are in `types/descriptions.txt` and are read
-only when OpenAPI is asked for.
+message 2), name (`*` required, `?` zero is kept apart from absent), type, then how lists merge. Out: `Node` trees by
+type name, parsed once per process. Descriptions are in `types/descriptions.txt` and are read only when OpenAPI is
+asked for.
 
 Types: string int int64 number bool bytes time microtime quantity intstr object any; [T] a list, {T} a map.
 Words after the type: merge=KEY (strategic merge), merge (of primitives), retain (retainKeys), keys=A,B (a map list),

@@ -246,8 +246,7 @@ def _merge_lists(node: Node, live: list[Any], config: list[Any]) -> list[Any]:
     have = {item_key(node, item): item for item in live}
     wanted_keys = {key for key, _ in wanted}
     merged = {
-        key: merge(below, have[key], item) if key in have and node.list_type == "map" else item
-        for key, item in wanted
+        key: merge(below, have[key], item) if key in have and node.list_type == "map" else item for key, item in wanted
     }
     result: list[Any] = []
     queue = [key for key, _ in wanted]

@@ -101,7 +101,7 @@ def from_openapi(schema: Mapping[str, Any], *, metadata: Node | None = None, top
         embedded=bool(schema.get("x-kubernetes-embedded-resource")),
         nullable=bool(schema.get("nullable")),
         int_or_string=int_or_string,
-        default=schema["default"] if "default" in schema else UNSET,
+        default=schema.get("default", UNSET),
         checks={k: schema[k] for k in _CHECKS if k in schema} or None,
         rules=tuple(schema.get("x-kubernetes-validations", ())),
         atomic=schema.get("x-kubernetes-map-type") == "atomic",

@@ -88,9 +88,9 @@ def _prune_object(node: Node, value: dict[str, Any], unknown: list[str], path: s
                     drop.append(key)
                 continue
         if sub is None:
-            if strict_types or (below.type != n.ANY and not below.nullable and below.default is n.UNSET):
-                if values is None or below is not values:
-                    drop.append(key)
+            nothing = strict_types or (below.type != n.ANY and not below.nullable and below.default is n.UNSET)
+            if nothing and below is not values:
+                drop.append(key)
             continue
         if below.type == n.ANY and not below.int_or_string and not below.properties:
             continue

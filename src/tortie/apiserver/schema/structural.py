@@ -10,7 +10,18 @@ from tortie.apiserver import errors
 from tortie.apiserver.errors import Cause
 
 _TYPES = ["array", "boolean", "integer", "number", "object", "string"]
-_FORBIDDEN = ("definitions", "dependencies", "deprecated", "discriminator", "id", "patternProperties", "readOnly", "writeOnly", "xml", "$ref")
+_FORBIDDEN = (
+    "definitions",
+    "dependencies",
+    "deprecated",
+    "discriminator",
+    "id",
+    "patternProperties",
+    "readOnly",
+    "writeOnly",
+    "xml",
+    "$ref",
+)
 
 
 def check(schema: Any, path: str, *, top: bool = False) -> list[Cause]:
@@ -21,7 +32,12 @@ def check(schema: Any, path: str, *, top: bool = False) -> list[Cause]:
     kind = schema.get("type", "")
     free = schema.get("x-kubernetes-preserve-unknown-fields") or schema.get("x-kubernetes-int-or-string")
     if not kind and not free:
-        causes.append(errors.required(f"{path}.type", "must not be empty for specified " + ("object fields" if not top else "objects at the root")))
+        causes.append(
+            errors.required(
+                f"{path}.type",
+                "must not be empty for specified " + ("object fields" if not top else "objects at the root"),
+            )
+        )
     elif kind and kind not in _TYPES:
         causes.append(errors.not_supported(f"{path}.type", kind, _TYPES))
     if top and kind != "object":
@@ -30,9 +46,18 @@ def check(schema: Any, path: str, *, top: bool = False) -> list[Cause]:
         if name in schema:
             causes.append(errors.forbidden_field(f"{path}.{name}", "is not supported in a structural schema"))
     if schema.get("uniqueItems"):
-        causes.append(errors.forbidden_field(f"{path}.uniqueItems", "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"))
+        causes.append(
+            errors.forbidden_field(
+                f"{path}.uniqueItems",
+                "uniqueItems cannot be set to true since the runtime complexity becomes quadratic",
+            )
+        )
     if schema.get("properties") and schema.get("additionalProperties"):
-        causes.append(errors.forbidden_field(f"{path}.additionalProperties", "additionalProperties and properties are mutual exclusive"))
+        causes.append(
+            errors.forbidden_field(
+                f"{path}.additionalProperties", "additionalProperties and properties are mutual exclusive"
+            )
+        )
     if kind == "array" and not isinstance(schema.get("items"), Mapping):
         causes.append(errors.required(f"{path}.items", "must be specified"))
     for name, sub in (schema.get("properties") or {}).items():
@@ -45,7 +70,9 @@ def check(schema: Any, path: str, *, top: bool = False) -> list[Cause]:
         causes += check(schema["additionalProperties"], f"{path}.additionalProperties")
     keys = schema.get("x-kubernetes-list-map-keys")
     if schema.get("x-kubernetes-list-type") == "map" and not keys:
-        causes.append(errors.required(f"{path}.x-kubernetes-list-map-keys", "must not be empty if x-kubernetes-list-type is map"))
+        causes.append(
+            errors.required(f"{path}.x-kubernetes-list-map-keys", "must not be empty if x-kubernetes-list-type is map")
+        )
     return causes
 
 

@@ -115,7 +115,9 @@ def _array(node: Node, value: list[Any], path: str, old: Any) -> list[Cause]:
         if node.list_type in {"set", "map"}:
             identity = _identity(node, item)
             if identity in seen:
-                shown = item if node.list_type == "set" else {k: item.get(k) for k in node.keys if isinstance(item, dict)}
+                shown = (
+                    item if node.list_type == "set" else {k: item.get(k) for k in node.keys if isinstance(item, dict)}
+                )
                 causes.append(errors.duplicate(place, shown))
             seen.add(identity)
     return causes
@@ -145,7 +147,9 @@ def checks(rules: Mapping[str, Any], value: Any, path: str, kind: str) -> list[C
     causes: list[Cause] = []
 
     def bad(detail: str, reason: str = "FieldValueInvalid") -> None:
-        causes.append(Cause(reason, path, f"Invalid value: {json.dumps(value, ensure_ascii=False)}: {path} in body {detail}"))
+        causes.append(
+            Cause(reason, path, f"Invalid value: {json.dumps(value, ensure_ascii=False)}: {path} in body {detail}")
+        )
 
     if "enum" in rules and value not in rules["enum"]:
         allowed = [v if isinstance(v, str) else json.dumps(v) for v in rules["enum"]]
@@ -165,7 +169,9 @@ def checks(rules: Mapping[str, Any], value: Any, path: str, kind: str) -> list[C
         if len(value) < rules.get("minLength", 0):
             bad(f"should be at least {rules['minLength']} chars long")
         if "maxLength" in rules and len(value) > rules["maxLength"]:
-            causes.append(Cause("FieldValueTooLong", path, f"Too long: may not be more than {rules['maxLength']} bytes"))
+            causes.append(
+                Cause("FieldValueTooLong", path, f"Too long: may not be more than {rules['maxLength']} bytes")
+            )
         if "pattern" in rules:
             compiled = pattern(rules["pattern"])
             if compiled is not None and not compiled.search(value):
@@ -177,14 +183,22 @@ def checks(rules: Mapping[str, Any], value: Any, path: str, kind: str) -> list[C
         if len(value) < rules.get("minItems", 0):
             bad(f"should have at least {rules['minItems']} items")
         if "maxItems" in rules and len(value) > rules["maxItems"]:
-            causes.append(Cause("FieldValueTooMany", path, f"Too many: {len(value)}: must have at most {rules['maxItems']} items"))
+            causes.append(
+                Cause("FieldValueTooMany", path, f"Too many: {len(value)}: must have at most {rules['maxItems']} items")
+            )
         if rules.get("uniqueItems") and len({json.dumps(v, sort_keys=True) for v in value}) != len(value):
             bad("shouldn't contain duplicates")
     if isinstance(value, dict):
         if len(value) < rules.get("minProperties", 0):
             bad(f"should have at least {rules['minProperties']} properties")
         if "maxProperties" in rules and len(value) > rules["maxProperties"]:
-            causes.append(Cause("FieldValueTooMany", path, f"Too many: {len(value)}: must have at most {rules['maxProperties']} items"))
+            causes.append(
+                Cause(
+                    "FieldValueTooMany",
+                    path,
+                    f"Too many: {len(value)}: must have at most {rules['maxProperties']} items",
+                )
+            )
     return causes + _combinations(rules, value, path)
 
 
@@ -198,7 +212,11 @@ def _combinations(rules: Mapping[str, Any], value: Any, path: str) -> list[Cause
         causes += raw(schema, value, path)
     shown = json.dumps(value, ensure_ascii=False)
     if rules.get("anyOf") and not any(passes(s) for s in rules["anyOf"]):
-        causes.append(Cause("FieldValueInvalid", path, f'Invalid value: {shown}: "{path}" must validate at least one schema (anyOf)'))
+        causes.append(
+            Cause(
+                "FieldValueInvalid", path, f'Invalid value: {shown}: "{path}" must validate at least one schema (anyOf)'
+            )
+        )
     if rules.get("oneOf"):
         count = sum(passes(s) for s in rules["oneOf"])
         if count != 1:
@@ -206,11 +224,14 @@ def _combinations(rules: Mapping[str, Any], value: Any, path: str) -> list[Cause
                 Cause(
                     "FieldValueInvalid",
                     path,
-                    f'Invalid value: {shown}: "{path}" must validate one and only one schema (oneOf). Found {count} valid alternatives',
+                    f'Invalid value: {shown}: "{path}" must validate one and only one schema (oneOf). '
+                    f"Found {count} valid alternatives",
                 )
             )
     if rules.get("not") and passes(rules["not"]):
-        causes.append(Cause("FieldValueInvalid", path, f'Invalid value: {shown}: "{path}" must not validate the schema (not)'))
+        causes.append(
+            Cause("FieldValueInvalid", path, f'Invalid value: {shown}: "{path}" must not validate the schema (not)')
+        )
     return causes
 
 

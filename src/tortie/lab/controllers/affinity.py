@@ -95,4 +95,5 @@ def _spreads(constraint: Object, pod: Object, node: Object, placed: Placed) -> b
         value = at["metadata"].get("labels", {}).get(key)
         if value is not None:
             counts[value] = counts.get(value, 0) + _selected(term, pod, other)
-    return counts[here] + 1 - min(counts.values()) <= constraint.get("maxSkew", 1)
+    skew: int = constraint.get("maxSkew", 1)
+    return counts[here] + 1 - min(counts.values()) <= skew

@@ -15,9 +15,6 @@ from tortie.lab.controllers.pods import owner_key, write_status
 from tortie.lab.controllers.world import Key, Object, Queue, World, controller_of, key_of, owner_reference
 from tortie.model.catalog import CRON_JOBS, JOBS
 
-# More missed times than this mean that a clock jumped: only the last one counts.
-_MOST_MISSED = 100
-
 
 class CronJobs:
     def __init__(self, world: World) -> None:
@@ -40,7 +37,7 @@ class CronJobs:
         current = self._crons.get(key[1], key[0])
         if current is None or "deletionTimestamp" in current["metadata"]:
             return
-        jobs = [job for job in self._jobs.by_index("owner", current["metadata"]["uid"])]
+        jobs = self._jobs.by_index("owner", current["metadata"]["uid"])
         active = [job for job in jobs if not finished(job) and "deletionTimestamp" not in job["metadata"]]
         await self._trim(current, jobs)
         last = current.get("status", {}).get("lastScheduleTime")
@@ -60,7 +57,7 @@ class CronJobs:
         self, current: Object, active: list[Object], due: datetime, last: str | None
     ) -> tuple[list[Object], str | None]:
         """Makes the Job of a due time, as the concurrency policy allows; gives the active Jobs and the last time."""
-        namespace, name = key_of(current)
+        namespace = current["metadata"]["namespace"]
         policy = current["spec"].get("concurrencyPolicy", "Allow")
         if active and policy == "Forbid":
             message = "Not starting job because prior execution is running and concurrency policy is Forbid"
@@ -119,13 +116,7 @@ def _due(current: Object, last: str | None) -> tuple[datetime | None, datetime |
     deadline = spec.get("startingDeadlineSeconds")
     if deadline is not None:
         since = max(since, datetime.fromtimestamp(now.timestamp() - deadline, UTC))
-    due = None
-    upcoming = schedule.next_after(since, zone)
-    for _ in range(_MOST_MISSED):
-        if upcoming is None or upcoming > now:
-            return due, upcoming
-        due, upcoming = upcoming, schedule.next_after(upcoming, zone)
-    return due, schedule.next_after(now, zone)
+    return schedule.latest(since, now, zone), schedule.next_after(now, zone)
 
 
 def _zone(name: str | None) -> tzinfo:

@@ -20,6 +20,7 @@ _WORDS = {
 }
 _FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day of month", 1, 31), ("month", 1, 12), ("day of week", 0, 7))
 _SEARCH = timedelta(days=366 * 5)
+_WINDOWS = (timedelta(minutes=2), timedelta(hours=2), timedelta(days=2), timedelta(days=62), _SEARCH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,19 @@ class Schedule:
                 local += timedelta(minutes=1)
             else:
                 return local
+        return None
+
+    def latest(self, since: datetime, until: datetime, zone: tzinfo) -> datetime | None:
+        """The last due time after `since` and not after `until`, None if there is none."""
+        for window in _WINDOWS:
+            found = self.next_after(max(since, until - window), zone)
+            if found is not None and found <= until:
+                # Nothing was due in the window before this one, so few steps lead to the last.
+                while (following := self.next_after(found, zone)) is not None and following <= until:
+                    found = following
+                return found
+            if until - window <= since:
+                return None
         return None
 
     def _is_day(self, local: datetime) -> bool:

@@ -1,7 +1,7 @@
 """DaemonSets: one pod on every node that fits.
 
-In: DaemonSets, nodes, the pods they own. Out: pods created (for a named node; the scheduler binds them) and deleted, new
-versions rolled out within maxUnavailable, the DaemonSet's status.
+In: DaemonSets, nodes, the pods they own. Out: pods created (for a named node; the scheduler binds them) and deleted,
+new versions rolled out within maxUnavailable, the DaemonSet's status.
 """
 
 import copy

@@ -1,8 +1,8 @@
 """Nodes that stop answering, and what becomes of the pods on them.
 
-In: nodes, their Leases, pods. Out: the condition Ready set to Unknown when a Lease is no longer renewed; taints that say
-so; pods there marked as not ready; pods evicted that do not tolerate a NoExecute taint (any longer); pods removed whose
-node does not exist any more.
+In: nodes, their Leases, pods. Out: the condition Ready set to Unknown when a Lease is no longer renewed; taints that
+say so; pods there marked as not ready; pods evicted that do not tolerate a NoExecute taint (any longer); pods removed
+whose node does not exist any more.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ class Nodes:
         self._world = world
         self._grace = grace
         self._nodes = world.cache(NODES)
-        self._pods = world.cache(PODS, indexes={"node": lambda pod: [pod.get("spec", {}).get("nodeName", "")]})
+        self._pods = world.cache(PODS)
         self._leases = world.cache(LEASES, namespace=LEASE_NAMESPACE, name="node-leases")
         self._renewed: dict[str, float] = {}
         # When a taint without a time of its own was first seen, by node, key and effect.

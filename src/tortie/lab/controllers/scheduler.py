@@ -28,7 +28,7 @@ NAME = "default-scheduler"
 class Scheduler:
     def __init__(self, world: World) -> None:
         self._world = world
-        self._pods = world.cache(PODS, indexes={"node": lambda pod: [pod.get("spec", {}).get("nodeName", "")]})
+        self._pods = world.cache(PODS)
         self._nodes = world.cache(NODES)
         self._placement = Placement()
         # Pods that were given a node which the cache does not show yet.

@@ -169,7 +169,7 @@ class World:
                 self.client,
                 resource.untyped(),
                 on_event=on_event,
-                indexes={"owner": owners, "namespace": namespaces, **(indexes or {})},
+                indexes={"owner": owners, "namespace": namespaces, "node": node_of, **(indexes or {})},
                 field_selector=field_selector,
                 namespace=namespace,
             )
@@ -203,6 +203,11 @@ def owners(obj: Object) -> list[str]:
 def namespaces(obj: Object) -> list[str]:
     """Index by namespace."""
     return [obj["metadata"].get("namespace", "")]
+
+
+def node_of(obj: Object) -> list[str]:
+    """Index by the node that a pod is on, "" for none."""
+    return [(obj.get("spec") or {}).get("nodeName", "")]
 
 
 def selects(selector: Object | None, labels: dict[str, str]) -> bool:

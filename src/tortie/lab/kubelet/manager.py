@@ -122,7 +122,7 @@ class Manager:
     async def _remove_orphan(self, directory: Path) -> None:
         state = sandbox.load(directory)
         _log.info("orphan removed", directory=directory.name, pod=f"{state.namespace}/{state.name}" if state else "")
-        for container in directory.glob("containers/*"):
+        for container in _entries(directory / "containers"):
             for record in launch.records(container):
                 path = launch.attempt_directory(container, record.attempt)
                 process = Process(path, record.socket, record.init_pid)

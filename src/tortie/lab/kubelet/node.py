@@ -146,7 +146,7 @@ class NodeStatus:
         while True:
             problem = self._problem()
             facts = (problem, tuple(self._config.node_ips))
-            if facts != reported or loop.time() >= next_report:
+            if facts != reported or loop.time() >= next_report or (not problem and await self._is_doubted()):
                 try:
                     await self._write(problem)
                     reported, next_report = facts, loop.time() + _STATUS_PERIOD
@@ -157,6 +157,17 @@ class NodeStatus:
                     if self._throttle.allow("status") is not None:
                         _log.warning("node status not written", error=str(error))
             await asyncio.sleep(_UNREADY_POLL if problem else _HEARTBEAT)
+
+    async def _is_doubted(self) -> bool:
+        """Whether the API does not say that we are ready: the cluster had lost sight of this node, or of its object."""
+        try:
+            current = await self._client.get(_NODES, self._config.node)
+        except NotFound:
+            return True
+        except ApiError:
+            return False
+        conditions = current.get("status", {}).get("conditions", [])
+        return not any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
     def _problem(self) -> str:
         """Why the node is not ready, "" when it is."""

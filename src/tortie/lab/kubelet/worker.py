@@ -46,6 +46,8 @@ class Worker:
         self._torn_down = False
         self._retry_delay = _RETRY_FIRST
         self._refresh_needed = False
+        self._seen = time.monotonic()
+        self._network_seconds: float | None = None
         self.units = [
             Unit(
                 spec,
@@ -190,6 +192,7 @@ class Worker:
             self.directory.mkdir(mode=0o711, parents=True, exist_ok=True)
             if not await self._prepare_volumes():
                 return False
+            started = time.monotonic()
             try:
                 self.sandbox = await sandbox.create(
                     self.pod,
@@ -203,6 +206,7 @@ class Worker:
                 self.sandbox = sandbox.load(self.directory)
                 await self._report()
                 return False
+            self._network_seconds = time.monotonic() - started
             self._write_shared_files()
             return True
 
@@ -411,6 +415,12 @@ class Worker:
             return  # deleted, or another pod of the same name: the watch will tell
         if _version(stored) >= _version(self.pod):
             self.pod = stored
+        if wanted.phase == "Running" and self._network_seconds is not None:
+            total, network = (time.monotonic() - self._seen) * 1000, self._network_seconds * 1000
+            self._network_seconds = None
+            _log.info(
+                "pod running", pod=self.pod.key, milliseconds=round(total), network_milliseconds=round(network)
+            )
 
     def _event(self, kind: str, reason: str, message: str) -> None:
         self._services.event(self.pod, kind, reason, message)
