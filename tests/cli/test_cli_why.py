@@ -11,6 +11,7 @@ from tools import ApiServer
 from tortie.cli.targets import split_port
 from tortie.cli.why import command
 
+DB_POLICY = "NetworkPolicy (Kubernetes) shop/db"
 MANIFESTS = Path(__file__).with_name("why_manifests.yaml")
 
 
@@ -65,7 +66,7 @@ def test_the_trace_shows_every_tier_and_policy_that_was_asked() -> None:
         "ingress policy of shop/db (node n1)",
         "  tier default",
         "    no-match NetworkPolicy (Kubernetes) shop/db",
-        "    deny     no rule matched; the tier's default action is Deny (selected by NetworkPolicy (Kubernetes) shop/db)",
+        f"    deny     no rule matched; the tier's default action is Deny (selected by {DB_POLICY})",
     ]
 
 

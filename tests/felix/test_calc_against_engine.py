@@ -22,7 +22,7 @@ _DIRECTIONS: tuple[Literal["ingress", "egress"], ...] = ("ingress", "egress")
 
 
 @given(case=cases())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_the_calculation_and_the_engine_agree_on_every_verdict(case: Case) -> None:
     calculation = Calculation(case.node)
     calculation.update(case.updates)

@@ -61,7 +61,7 @@ def settled(values: dict[Key, Value]) -> MessageState:
     after=cases(most_packets=1),
     seed=st.integers(0, 2**32),
 )
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_any_order_repetition_and_batching_ends_in_the_same_state(before: Case, after: Case, seed: int) -> None:
     choose = random.Random(seed)
     network = [update for update in NETWORK if choose.random() < 0.7]

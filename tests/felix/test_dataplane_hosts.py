@@ -182,9 +182,7 @@ def test_an_address_that_is_replaced_in_quick_succession_does_not_open_the_host(
 
 def test_the_lowest_name_wins_an_interface_and_a_missing_interface_is_an_error(scene: Scene) -> None:
     node = scene.node
-    node.send(
-        endpoint(name="b"), endpoint(name="a", profiles=("kns.default",)), endpoint(name="c", interface="eth7")
-    )
+    node.send(endpoint(name="b"), endpoint(name="a", profiles=("kns.default",)), endpoint(name="c", interface="eth7"))
     assert scene.blocked() == set()
     assert node.statuses[HostEndpointKey("n1", "b")].status == "error"
     assert node.statuses[HostEndpointKey("n1", "c")].error == "no interface eth7"
@@ -220,7 +218,9 @@ def test_untracked_deny_stops_forwarded_traffic_too_but_not_failsafe_ports(scene
 def test_pre_dnat_policy_sees_the_address_before_translation(scene: Scene) -> None:
     node, pod, outside = scene.node, scene.pod, scene.outside
     tool(
-        node.fd, "nft", "add table ip kube-proxy; add chain ip kube-proxy pre { type nat hook prerouting priority -100; };"
+        node.fd,
+        "nft",
+        "add table ip kube-proxy; add chain ip kube-proxy pre { type nat hook prerouting priority -100; };"
         f"add rule ip kube-proxy pre tcp dport 30080 dnat to {pod.ip}:80",
     )
     assert outside.tcp(node.ip, 30080)
@@ -249,7 +249,9 @@ def test_accept_before_translation_skips_host_policy_but_never_pod_policy(scene:
 def test_translated_traffic_of_the_host_is_judged_by_where_it_really_goes(scene: Scene) -> None:
     node, outside = scene.node, scene.outside
     tool(
-        node.fd, "nft", "add table ip kube-proxy; add chain ip kube-proxy out { type nat hook output priority -100; };"
+        node.fd,
+        "nft",
+        "add table ip kube-proxy; add chain ip kube-proxy out { type nat hook output priority -100; };"
         f"add rule ip kube-proxy out ip daddr 10.96.0.1 tcp dport 443 dnat to {outside.ip}:80",
     )
     node.send(policy("out", egress=[port("allow", 80)]), endpoint(tier(egress=["out"])))
@@ -262,7 +264,9 @@ def test_failsafe_ports_can_be_chosen_and_limited_to_networks(scene: Scene) -> N
     node, outside = scene.node, scene.outside
     node.stop()
     node.start(
-        DataplaneConfig(node="n1", failsafe_in=parse_failsafes("tcp:172.31.0.0/24:81,tcp:192.0.2.0/24:80"), failsafe_out=())
+        DataplaneConfig(
+            node="n1", failsafe_in=parse_failsafes("tcp:172.31.0.0/24:81,tcp:192.0.2.0/24:80"), failsafe_out=()
+        )
     )
     node.begin(ALLOW_ALL, endpoint())
     assert outside.tcp(node.ip, 81)

@@ -228,7 +228,11 @@ def test_restarts_lose_nothing_that_is_allowed_and_let_nothing_through_that_is_n
 def test_a_restart_removes_what_is_no_longer_wanted(pair: tuple[Node, Pod, Pod]) -> None:
     node, client, server = pair
     node.begin(
-        ALLOW_ALL, policy("old"), IPSetUpdate("s:old", "net", frozenset({"1.2.3.4/32"})), client.endpoint(), server.endpoint()
+        ALLOW_ALL,
+        policy("old", ingress=[rule("allow", src=RuleSide(set_ids=("s:old",)))]),
+        IPSetUpdate("s:old", "net", frozenset({"1.2.3.4/32"})),
+        client.endpoint(),
+        server.endpoint(tier(ingress=["old"])),
     )
     node.stop()
     assert "gnp/old" in node.ruleset()
@@ -332,9 +336,9 @@ def test_a_set_the_kernel_refuses_closes_what_uses_it_and_nothing_else(pair: tup
     )
     assert client.tcp(server.ip, 80)
     assert node.dataplane is not None
-    assert "GlobalNetworkPolicy uses-missing" in node.dataplane.problems()
     node.send(server.endpoint(tier(ingress=["uses-missing"])))
     assert not client.tcp(server.ip, 80)
+    assert "GlobalNetworkPolicy uses-missing" in node.dataplane.problems()
     node.send(
         IPSetUpdate("s:missing", "net", frozenset()),
         policy("uses-missing", ingress=[rule("deny", src=RuleSide(set_ids=("s:missing",))), rule("allow")]),
@@ -351,9 +355,16 @@ def test_chains_that_loop_are_found_by_halving(pair: tuple[Node, Pod, Pod]) -> N
     node.begin(ALLOW_ALL, client.endpoint(), server.endpoint())
     assert node.dataplane is not None
     for table in node.dataplane._tables:
-        table.put("test", [Chain("filter-loop", (Rule((Verdict("jump", "filter-cali-pri-kns.default"),)),), owner="loop")])
-        chain = Chain("filter-cali-pri-kns.default", (Rule((Verdict("jump", "filter-loop"),)),), owner="Profile kns.default")
-        table.put("profile:kns.default", [chain, *[c for c in table._chains.values() if c.name.endswith("pro-kns.default")]])
+        table.put(
+            "test", [Chain("filter-loop", (Rule((Verdict("jump", "filter-cali-pri-kns.default"),)),), owner="loop")]
+        )
+        chain = Chain(
+            "filter-cali-pri-kns.default", (Rule((Verdict("jump", "filter-loop"),)),), owner="Profile kns.default"
+        )
+        table.put(
+            "profile:kns.default",
+            [chain, *[c for c in table.graph.chains.values() if c.name.endswith("pro-kns.default")]],
+        )
     node.send(policy("good", ingress=[allow_port(80)]), server.endpoint(tier(ingress=["good"])))  # type: ignore[list-item]  # a rule
     assert client.tcp(server.ip, 80)
     assert node.dataplane.problems().keys() & {"loop", "Profile kns.default"}
@@ -438,8 +449,21 @@ def test_without_rights_one_sentence_says_what_is_missing(made: World) -> None:
         "d = Dataplane(DataplaneConfig(prepare_host=False)); d.enqueue([InSync()]); asyncio.run(d.run())"
     )
     done = subprocess.run(
-        ["nsenter", f"--net={path_of(node.fd)}", "setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin",
-         "--ambient-caps=-all", "--reuid=1000", "--clear-groups", ".venv/bin/python", "-c", code],
-        capture_output=True, text=True, timeout=20,
+        [
+            "nsenter",
+            f"--net={path_of(node.fd)}",
+            "setpriv",
+            "--bounding-set=-net_admin",
+            "--inh-caps=-net_admin",
+            "--ambient-caps=-all",
+            "--reuid=1000",
+            "--clear-groups",
+            ".venv/bin/python",
+            "-c",
+            code,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=20,
     )
     assert "needs the capability CAP_NET_ADMIN (run as root)" in done.stderr.splitlines()[-1]

@@ -89,7 +89,12 @@ def test_pods_reach_each_other_through_vxlan_in_both_families(made: World) -> No
         node.start()
         node.begin(ALLOW_ALL, *network(node, nodes), pod.endpoint())
     for node in nodes:
-        until(lambda node=node: "vxlan.calico" in tool(node.fd, "ip", "route") and "vxlan-v6.calico" in tool(node.fd, "ip", "-6", "route"))  # type: ignore[misc]  # bound at once
+        until(
+            lambda node=node: (
+                "vxlan.calico" in tool(node.fd, "ip", "route")
+                and "vxlan-v6.calico" in tool(node.fd, "ip", "-6", "route")
+            )
+        )  # type: ignore[misc]  # bound at once
     until(lambda: pods[0].tcp(pods[1].ip, 80))
     until(lambda: pods[0].tcp(pods[1].ip6, 80))
     assert pods[1].tcp(pods[0].ip, 80)
@@ -211,7 +216,9 @@ def test_an_address_that_moves_between_local_pods_moves_its_route(made: World) -
     assert routes.count(f"{ip} dev") == 1
 
 
-def test_foreign_routes_on_a_new_pod_interface_have_a_grace_and_then_go(made: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_foreign_routes_on_a_new_pod_interface_have_a_grace_and_then_go(
+    made: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from tortie.felix.dataplane import routes
 
     monkeypatch.setattr(routes, "EXTERNAL_GRACE", 0.6)

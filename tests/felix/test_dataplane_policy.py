@@ -9,7 +9,21 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from dataplane_world import ALLOW_ALL, EMPTY_PROFILE, Host, Node, Pod, World, policy, rule, run, tier, tool, until, world
+from dataplane_world import (
+    ALLOW_ALL,
+    EMPTY_PROFILE,
+    Host,
+    Node,
+    Pod,
+    World,
+    policy,
+    rule,
+    run,
+    tier,
+    tool,
+    until,
+    world,
+)
 
 from tortie.felix.dataplane import DataplaneConfig
 from tortie.felix.messages import (
@@ -52,7 +66,9 @@ class Scene:
             IPSetUpdate(
                 "n:http", "ip-port", frozenset({IPPort(self.server.ip, TCP, 80), IPPort(self.server.ip6, TCP, 80)})
             ),
-            IPSetUpdate("n:source", "ip-port", frozenset({IPPort(client.ip, TCP, 7777), IPPort(client.ip6, TCP, 7777)})),
+            IPSetUpdate(
+                "n:source", "ip-port", frozenset({IPPort(client.ip, TCP, 7777), IPPort(client.ip6, TCP, 7777)})
+            ),
             client.endpoint(),
             self.server.endpoint(),
         )
@@ -70,13 +86,10 @@ class Scene:
                 for port in (53, 54):
                     probes[f"udp{port}/{family}"] = pool.submit(self.client.udp, ip, port, timeout=0.08)
                 probes[f"ping/{family}"] = pool.submit(self.client.ping, ip, timeout=0.08)
-            found = {name for name, probe in probes.items() if probe.result()}
-        return found
+            return {name for name, probe in probes.items() if probe.result()}
 
 
-EVERYTHING = {
-    f"{what}/{family}" for what in ("tcp80", "tcp81", "udp53", "udp54", "ping") for family in "46"
-}
+EVERYTHING = {f"{what}/{family}" for what in ("tcp80", "tcp81", "udp53", "udp54", "ping") for family in "46"}
 
 
 @pytest.fixture(scope="module")
@@ -122,14 +135,22 @@ CASES: list[tuple[str, CompiledRule, set[str]]] = [
     ("a negated selector", rule("allow", src=RuleSide(not_set_ids=("s:others",))), EVERYTHING),
     ("a negated selector that hits", rule("allow", src=RuleSide(not_set_ids=("s:client",))), set()),
     ("a negated empty selector", rule("allow", src=RuleSide(not_set_ids=("s:empty",))), EVERYTHING),
-    ("a net of one family", rule("allow", src=RuleSide(nets=("10.65.0.0/16",))), {i for i in EVERYTHING if i[-1] == "4"}),
+    (
+        "a net of one family",
+        rule("allow", src=RuleSide(nets=("10.65.0.0/16",))),
+        {i for i in EVERYTHING if i[-1] == "4"},
+    ),
     (
         "nets that overlap",
         rule("allow", src=RuleSide(nets=("10.0.0.0/8", "10.65.0.0/16", "fd65::/64", "192.0.2.0/24"))),
         EVERYTHING,
     ),
     ("every address", rule("allow", src=RuleSide(nets=("0.0.0.0/0", "::/0"))), EVERYTHING),
-    ("not a net", rule("allow", src=RuleSide(not_nets=("10.65.0.0/16", "fd99::/64"))), {i for i in EVERYTHING if i[-1] == "6"}),
+    (
+        "not a net",
+        rule("allow", src=RuleSide(not_nets=("10.65.0.0/16", "fd99::/64"))),
+        {i for i in EVERYTHING if i[-1] == "6"},
+    ),
     ("not every address", rule("allow", src=RuleSide(not_nets=("0.0.0.0/0", "::/0"))), set()),
     ("ICMP echo", rule("allow", ip_version=4, protocol=ICMP, icmp=Icmp(8)), {"ping/4"}),
     ("ICMP echo with its code", rule("allow", protocol=ICMP, icmp=Icmp(8, 0)), {"ping/4"}),
@@ -140,7 +161,9 @@ CASES: list[tuple[str, CompiledRule, set[str]]] = [
     ("ICMPv6 echo", rule("allow", ip_version=6, protocol=ICMP6, icmp=Icmp(128)), {"ping/6"}),
     (
         "several fields at once",
-        rule("allow", protocol=TCP, src=RuleSide(set_ids=("s:client",), nets=("10.0.0.0/8",)), dst=dst(ports=ports(81))),
+        rule(
+            "allow", protocol=TCP, src=RuleSide(set_ids=("s:client",), nets=("10.0.0.0/8",)), dst=dst(ports=ports(81))
+        ),
         {"tcp81/4"},
     ),
 ]
@@ -168,7 +191,10 @@ def test_rules_are_evaluated_in_order_and_log_does_not_end_it(scene: Scene) -> N
 def test_policies_and_tiers_are_evaluated_in_order(scene: Scene) -> None:
     node, server = scene.node, scene.server
     node.send(
-        policy("first-passes-dns", ingress=[rule("pass", protocol=UDP), rule("deny", protocol=TCP, dst=dst(ports=ports(81)))]),
+        policy(
+            "first-passes-dns",
+            ingress=[rule("pass", protocol=UDP), rule("deny", protocol=TCP, dst=dst(ports=ports(81)))],
+        ),
         policy("second-allows-tcp", ingress=[rule("allow", protocol=TCP)]),
         policy("never", ingress=[rule("deny")]),
         policy("last-allows-53", ingress=[rule("allow", protocol=UDP, dst=dst(ports=ports(53)))]),
@@ -186,7 +212,9 @@ def test_many_policies_in_a_tier_are_all_reached_until_one_decides(scene: Scene)
     policies = [policy(name, ingress=[rule("deny", protocol=99)]) for name in names]
     policies[2] = policy(names[2], ingress=[rule("allow", protocol=TCP, dst=dst(ports=ports(80)))])
     policies[7] = policy(names[7], ingress=[rule("pass", protocol=UDP)])
-    policies[12] = policy(names[12], ingress=[rule("allow", protocol=TCP, dst=dst(ports=ports(81))), rule("deny", protocol=UDP)])
+    policies[12] = policy(
+        names[12], ingress=[rule("allow", protocol=TCP, dst=dst(ports=ports(81))), rule("deny", protocol=UDP)]
+    )
     node.send(*policies, server.endpoint(tier(ingress=names)))
     assert scene.open() == only("tcp", "udp")
 
@@ -216,7 +244,9 @@ def test_a_tier_with_policies_for_the_other_direction_only_leaves_this_one_alone
 
 def test_profiles_are_evaluated_in_order_and_nothing_matched_denies(scene: Scene) -> None:
     scene.node.send(
-        ProfileUpdate("a", ingress=(rule("pass", protocol=UDP), rule("deny", protocol=TCP, dst=dst(ports=ports(81)))), egress=()),
+        ProfileUpdate(
+            "a", ingress=(rule("pass", protocol=UDP), rule("deny", protocol=TCP, dst=dst(ports=ports(81)))), egress=()
+        ),
         ProfileUpdate("b", ingress=(rule("allow", protocol=TCP), rule("allow", protocol=UDP)), egress=()),
         scene.server.endpoint(profiles=["a", "b"]),
     )
@@ -293,7 +323,9 @@ def made() -> Iterator[World]:
 
 
 @pytest.mark.parametrize(("action", "reachable"), [("drop", False), ("return", True), ("accept", True)])
-def test_traffic_to_the_node_itself_follows_the_endpoint_to_host_action(made: World, action: str, reachable: bool) -> None:
+def test_traffic_to_the_node_itself_follows_the_endpoint_to_host_action(
+    made: World, action: str, reachable: bool
+) -> None:
     node = made.node()
     pod = made.pod(node)
     node.listen(8080)
@@ -347,7 +379,9 @@ def test_masqueraded_ports_stay_within_the_range_and_off_the_vxlan_port(made: Wo
     outside = made.outside(9, via=node)
     node.start(DataplaneConfig(node="n1", nat_first_port=4700, nat_last_port=4800))
     node.begin(
-        ALLOW_ALL, pod.endpoint(), PoolUpdate("v4", IPPool(cidr="10.65.0.0/16", nat_outgoing=True)),
+        ALLOW_ALL,
+        pod.endpoint(),
+        PoolUpdate("v4", IPPool(cidr="10.65.0.0/16", nat_outgoing=True)),
         Encapsulation(vxlan=True, vxlan_v6=False, ipip=False),
     )
     with outside.open(socket.AF_INET, socket.SOCK_DGRAM) as receiver:

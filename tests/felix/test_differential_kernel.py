@@ -100,9 +100,7 @@ def host_packets(draw: st.DrawFn) -> Packet:
 @seed(SEED)
 @given(case=cases(most_packets=1), packets=st.lists(host_packets(), min_size=2, max_size=6))
 @_settings
-def test_packets_of_the_node_itself_get_the_same_verdict(
-    judge: KernelJudge, case: Case, packets: list[Packet]
-) -> None:
+def test_packets_of_the_node_itself_get_the_same_verdict(judge: KernelJudge, case: Case, packets: list[Packet]) -> None:
     world = World((*NODES, *case.updates))
     with judge.dataplane(case.updates):
         for packet in packets:

@@ -118,6 +118,8 @@ class FakeApi:
     # --- HTTP ----------------------------------------------------------------------------------------------------
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
+        if request.path == "/readyz":
+            return web.Response(text="ok")
         watching = request.query.get("watch") == "true"
         parts = request.path.strip("/").split("/")
         start = 2 if parts[0] == "api" else 3

@@ -59,7 +59,11 @@ def shell(*argv: str) -> str:
 
 def test_an_interface_has_what_it_was_made_with(sock: Netlink, wire: link.Link) -> None:
     assert (wire.name, wire.up, wire.mtu, wire.mac, wire.kind) == (
-        "wire0", True, 1400, "02:00:00:00:00:01", "bridge",
+        "wire0",
+        True,
+        1400,
+        "02:00:00:00:00:01",
+        "bridge",
     )
     link.set_mtu(sock, wire.index, 1300)
     link.set_mac(sock, wire.index, "02:00:00:00:00:02")
@@ -72,7 +76,7 @@ def test_an_interface_has_what_it_was_made_with(sock: Netlink, wire: link.Link) 
 
 
 def test_errors_name_the_operation_and_the_kernels_reason(sock: Netlink, wire: link.Link) -> None:
-    with pytest.raises(NetlinkError, match="making bridge interface wire0.*EEXIST") as caught:
+    with pytest.raises(NetlinkError, match=r"making bridge interface wire0.*EEXIST") as caught:
         link.create(sock, "wire0", "bridge")
     assert caught.value.errno == errno.EEXIST
     with pytest.raises(NetlinkError, match="Unknown device type"):
@@ -207,7 +211,9 @@ def test_settings_are_those_of_the_namespace(sock: Netlink, wire: link.Link) -> 
 
 def test_connections_of_an_address_are_forgotten_and_others_kept(netns: int, sock: Netlink) -> None:
     shell("ip", "link", "set", "lo", "up")
-    shell("nft", "add table ip t; add chain ip t c { type filter hook output priority 0; }; add rule ip t c ct state new")
+    shell(
+        "nft", "add table ip t; add chain ip t c { type filter hook output priority 0; }; add rule ip t c ct state new"
+    )
     for ip in ("127.0.0.5", "127.0.0.6"):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.sendto(b"x", (ip, 9))

@@ -1,4 +1,4 @@
-"""nf_tables without the nft program: what is written is what nft reads, all or nothing, with errors that name the culprit.
+"""nf_tables without the nft program: what is written is what nft reads; all or nothing; errors name the culprit.
 
 What the dataplane writes with it is covered in tests/felix/test_dataplane_*.py.
 """
@@ -109,7 +109,12 @@ def sets(version: int) -> list[tuple[str, nft.SetType, list[bytes], str]]:
     address = "10.0.0.7" if v4 else "fd00::7"
     number = 10 << 24 if v4 else 0xFD << 120
     return [
-        ("nets", nft.NETS4 if v4 else nft.NETS6, [nft.net_element(version, number, 24)], "10.0.0.0/24" if v4 else "fd00::/24"),
+        (
+            "nets",
+            nft.NETS4 if v4 else nft.NETS6,
+            [nft.net_element(version, number, 24)],
+            "10.0.0.0/24" if v4 else "fd00::/24",
+        ),
         (
             "triples",
             nft.ADDRESS_PORTS4 if v4 else nft.ADDRESS_PORTS6,
@@ -123,7 +128,12 @@ def sets(version: int) -> list[tuple[str, nft.SetType, list[bytes], str]]:
             f'"cali1" . {address}',
         ),
         ("ports", nft.PORTS, [nft.port_element(80, 80, interval=False)], "80"),
-        ("ranges", nft.PORT_RANGES, [nft.port_element(1, 9, interval=True), nft.port_element(80, 80, interval=True)], "1-9, 80"),
+        (
+            "ranges",
+            nft.PORT_RANGES,
+            [nft.port_element(1, 9, interval=True), nft.port_element(80, 80, interval=True)],
+            "1-9, 80",
+        ),
         ("protocols", nft.PROTOCOLS, [nft.key_element(b"\x06"), nft.key_element(b"\x11")], "6, 17"),
     ]
 
@@ -176,7 +186,10 @@ def test_translation_and_tracking_statements_read_back(
     assert connection.commit(transaction) == []
     nft_program("-f", "-", text=f"table ip u {{\nchain c {{\n{rule.text()}\n}}\n}}" if kind == "filter" else "")
     listing = nft_program("list", "table", "ip", "t")
-    assert f'{rule.text().replace("meta l4proto 17", "meta l4proto udp").replace("meta l4proto 6", "meta l4proto tcp")} comment "why"' in listing
+    assert (
+        f'{rule.text().replace("meta l4proto 17", "meta l4proto udp").replace("meta l4proto 6", "meta l4proto tcp")} comment "why"'
+        in listing
+    )
 
 
 def test_a_refused_transaction_changes_nothing_and_names_what_was_refused(connection: Connection) -> None:

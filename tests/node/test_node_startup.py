@@ -9,6 +9,8 @@ import pytest
 from lan import eventually
 from node_world import Cluster, cluster_in, register
 
+from tortie.model.names import hostname_hash
+
 pytestmark = pytest.mark.netns
 
 
@@ -130,6 +132,19 @@ def test_an_address_that_another_node_has_is_refused(cluster: Cluster):
     assert "IPv4Address" not in cluster.annotations("node-1")
     machine.tortie("node", "startup", DISABLE_NODE_IP_CHECK="true")
     assert cluster.annotations("node-1")["IPv4Address"] == "172.30.0.11/24"
+
+
+def test_block_affinities_of_an_earlier_release_get_their_labels(cluster: Cluster):
+    (machine,) = cluster.machines
+    for name in ("node-1", "node-2"):
+        spec = {"node": name, "cidr": "192.168.7.0/26", "state": "confirmed", "deleted": False, "type": "host"}
+        metadata = {"name": f"{name}-192-168-7-0-26"}
+        kind = {"apiVersion": "projectcalico.org/v3", "kind": "BlockAffinity"}
+        cluster.apply({**kind, "metadata": metadata, "spec": spec})
+    machine.tortie("node", "startup")
+    found = {a["spec"]["node"]: a["metadata"] for a in cluster.get("blockaffinities.projectcalico.org")["items"]}
+    assert found["node-1"]["labels"]["projectcalico.org/hostname-hash"] == hostname_hash("node-1")
+    assert "labels" not in found["node-2"], "that is for node-2 to do"
 
 
 def test_a_node_with_ipv6_alone_prepares_itself(cluster: Cluster):

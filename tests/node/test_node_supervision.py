@@ -170,6 +170,31 @@ def test_the_backend_decides_which_services_run(cluster: Cluster):
     assert start.wait() == 0
 
 
+def test_the_node_services_follow_pools_and_addresses(cluster: Cluster):
+    (machine,) = cluster.machines
+    machine.environment |= {"IP_AUTODETECTION_METHOD": "cidr=172.30.0.0/24", "AUTODETECT_POLL_INTERVAL": "500ms"}
+    start = machine.start(**OPTIONS, CALICO_NETWORKING_BACKEND="vxlan")
+    eventually(lambda: "node-services" in running(machine), within=20)
+    assert "IPv4VXLANTunnelAddr" not in cluster.annotations("node-1")
+    on = json.dumps({"spec": {"vxlanMode": "Always"}})
+    cluster.kubectl("patch", "ippools.projectcalico.org", "default-ipv4-ippool", "--type=merge", "-p", on)
+    eventually(lambda: "IPv4VXLANTunnelAddr" in cluster.annotations("node-1"))
+    pool = {"apiVersion": "projectcalico.org/v3", "kind": "IPPool", "metadata": {"name": "six"}}
+    cluster.apply({**pool, "spec": {"cidr": "fd00:10:244::/48", "blockSize": 122}})
+
+    def pods_get_ipv6() -> bool:
+        conflist = json.loads(machine.path("/etc/cni/net.d/10-calico.conflist").read_text())
+        return conflist["plugins"][0]["ipam"]["assign_ipv6"] == "true"
+
+    eventually(pods_get_ipv6)
+    assert cluster.annotations("node-1")["IPv4Address"] == "172.30.0.11/24"
+    machine.node.ip("link", "add", "eth9", "type", "veth", "peer", "eth8")
+    machine.node.ip("address", "add", "172.30.0.77/32", "dev", "eth9")
+    eventually(lambda: cluster.annotations("node-1")["IPv4Address"] == "172.30.0.77/32")
+    start.signal(signal.SIGTERM)
+    assert start.wait() == 0
+
+
 def test_shutdown_is_noted_and_told_to_kubernetes(cluster: Cluster):
     (machine,) = cluster.machines
     machine.path("/var/lib/calico").mkdir(exist_ok=True)

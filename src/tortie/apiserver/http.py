@@ -3,14 +3,17 @@
 In: aiohttp requests. Out: responses; every refusal is a Status object in the media type the client accepts.
 """
 
+import asyncio
 import dataclasses
 import gzip
 import logging
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 from aiohttp import web
+from multidict import CIMultiDict
 
 from tortie.apiserver import (
     deletes,
@@ -28,7 +31,7 @@ from tortie.apiserver import (
 from tortie.apiserver.context import Call, Context, User
 from tortie.apiserver.errors import StatusError
 from tortie.apiserver.kinds import Kind
-from tortie.apiserver.negotiate import Output
+from tortie.apiserver.negotiate import Output, warning_header
 from tortie.apiserver.paths import Paths
 from tortie.apiserver.requests import RequestInfo
 from tortie.apiserver.schema import protobuf
@@ -127,8 +130,10 @@ class Api:
             case "list":
                 output = negotiate.choose(accept, shapes=_MANY, pretty=pretty, include=include)
                 records, meta = await lists.select(call)
-                body = render.many(call.kind, records, output, self.context.now(), meta)
-                return self.answer(call, request, body, output)
+                pieces = render.many(call.kind, records, output, self.context.now(), meta)
+                if len(records) <= render.PIECE:
+                    return self.answer(call, request, b"".join(pieces), output)
+                return await self._stream(call, request, pieces, output)
         output = negotiate.choose(accept, shapes=_ONE, pretty=pretty, include=include)
         match info.verb:
             case "get":
@@ -228,22 +233,45 @@ class Api:
         """Answers with one object."""
         return self.answer(call, request, render.one(call.kind, tree, output, self.context.now()), output, code)
 
+    async def _stream(
+        self, call: Call, request: web.Request, pieces: Iterable[bytes], output: Output
+    ) -> web.StreamResponse:
+        """Answers with a long body, giving way to other requests between its pieces."""
+        response = web.StreamResponse(headers=self._headers(call, output))
+        compress = "gzip" in request.headers.get("Accept-Encoding", "")
+        squeeze = zlib.compressobj(1, zlib.DEFLATED, 31) if compress else None
+        if compress:
+            response.headers["Content-Encoding"] = "gzip"
+            response.headers["Vary"] = "Accept-Encoding"
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        try:
+            for piece in pieces:
+                chunk = squeeze.compress(piece) if squeeze is not None else piece
+                if chunk:
+                    await response.write(chunk)
+                await asyncio.sleep(0)
+            if squeeze is not None:
+                await response.write(squeeze.flush())
+            await response.write_eof()
+        except ConnectionError:
+            return response  # the client has gone
+        return response
+
+    def _headers(self, call: Call, output: Output) -> CIMultiDict[str]:
+        headers = CIMultiDict({"Content-Type": output.content_type, "Cache-Control": "no-cache, private"})
+        for text in call.warnings:
+            headers.add("Warning", warning_header(text))
+        return headers
+
     def answer(self, call: Call, request: web.Request, body: Any, output: Output, code: int = 200) -> web.Response:
         """Answers with bytes: warnings as headers, gzip for large bodies."""
-        headers = {"Content-Type": output.content_type, "Cache-Control": "no-cache, private"}
+        headers = self._headers(call, output)
         if len(body) > _GZIP_FROM and "gzip" in request.headers.get("Accept-Encoding", ""):
             body = gzip.compress(body, 1)
             headers["Content-Encoding"] = "gzip"
             headers["Vary"] = "Accept-Encoding"
-        response = web.Response(body=body, status=code, headers=headers)
-        for text in call.warnings:
-            response.headers.add("Warning", warning_header(text))
-        return response
-
-
-def warning_header(text: str) -> str:
-    quoted = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
-    return f'299 - "{quoted}"'
+        return web.Response(body=body, status=code, headers=headers)
 
 
 def _pretty(request: web.Request) -> bool:

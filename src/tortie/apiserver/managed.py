@@ -37,6 +37,8 @@ IGNORED: FieldSet = {
         )
     },
 }  # fmt: skip
+_IGNORED_NEW: FieldSet = {**IGNORED, "f:status": {}}
+_NOTHING: Object = {"metadata": {}}
 
 
 @dataclass(slots=True)
@@ -116,9 +118,8 @@ def on_create(call: Call, obj: Object, operation: str) -> None:
 
 
 def _creation_fields(call: Call, obj: Object) -> FieldSet:
-    changed, _ = difference_of(call.kind.schema, {"metadata": {}}, _bare(obj))
-    ignored = {**IGNORED, "f:status": {}} if call.kind.has_status else IGNORED
-    return drop(changed, ignored)
+    changed, _ = difference_of(call.kind.schema, _NOTHING, _bare(obj))
+    return drop(changed, _IGNORED_NEW if call.kind.has_status else IGNORED)
 
 
 def on_update(call: Call, old: Object, new: Object, subresource: str) -> None:

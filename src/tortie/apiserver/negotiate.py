@@ -157,3 +157,9 @@ def check_body_type(header: str, accepted: Sequence[str] = ACCEPTED) -> str:
     if kind not in accepted:
         raise errors.unsupported_media(accepted)
     return kind
+
+
+def warning_header(text: str) -> str:
+    """The value of a Warning header."""
+    quoted = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
+    return f'299 - "{quoted}"'

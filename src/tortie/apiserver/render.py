@@ -5,7 +5,7 @@ what a watch sends is encoded once for each shape and kept with the event for th
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -13,10 +13,11 @@ import yaml
 
 from tortie.apiserver import tables
 from tortie.apiserver.kinds import Kind
-from tortie.apiserver.negotiate import YAML, Output
+from tortie.apiserver.negotiate import JSON, YAML, Output
 from tortie.apiserver.store import Event, Record
 
 Object = dict[str, Any]
+PIECE = 100  # objects of a list that are rendered between two looks at other requests
 
 
 def encode(tree: Any, output: Output) -> bytes:
@@ -66,30 +67,44 @@ def _revision(obj: Object) -> str:
     return str(obj["metadata"].get("resourceVersion", ""))
 
 
-def many(
-    kind: Kind, records: Sequence[Record], output: Output, now: float, list_meta: Object
-) -> bytes | Iterable[bytes]:
-    """A list in the negotiated shape."""
-    if output.plain:
-        head = msgspec.json.encode({"kind": kind.list_kind, "apiVersion": kind.api_version, "metadata": list_meta})
-        body = b",".join([data(kind, r) for r in records])
-        return head[:-1] + b',"items":[' + body + b"]}"
-    trees = [convert(kind, r) for r in records]
+def many(kind: Kind, records: Sequence[Record], output: Output, now: float, list_meta: Object) -> Iterator[bytes]:
+    """A list in the negotiated shape, in pieces: only a few objects are decoded at a time."""
+    version = output.shape_version
+    if output.media != JSON or output.pretty:
+        trees = [convert(kind, r) for r in records]
+        yield encode(_list_tree(kind, trees, output, now, list_meta), output)
+        return
     if output.shape == "Table":
-        return encode(tables.table(kind, trees, output, now, list_meta), output)
-    if output.shape == "PartialObjectMetadataList":
-        version = output.shape_version
-        return encode(
-            {
-                "kind": "PartialObjectMetadataList",
-                "apiVersion": f"meta.k8s.io/{version}",
-                "metadata": list_meta,
-                "items": [metadata_only(t, version) for t in trees],
-            },
-            output,
-        )
-    tree = {"kind": kind.list_kind, "apiVersion": kind.api_version, "metadata": list_meta, "items": trees}
-    return encode(tree, output)
+        empty = tables.table(kind, [], output, now, list_meta)
+        member = b'"rows":['
+    elif output.shape:
+        empty = {"kind": output.shape, "apiVersion": f"meta.k8s.io/{version}", "metadata": list_meta, "items": []}
+        member = b'"items":['
+    else:
+        empty = {"kind": kind.list_kind, "apiVersion": kind.api_version, "metadata": list_meta, "items": []}
+        member = b'"items":['
+    head, _, tail = msgspec.json.encode(empty).rpartition(member + b"]")
+    yield head + member
+    for start in range(0, len(records), PIECE):
+        part = records[start : start + PIECE]
+        if output.shape == "Table":
+            encoded = [msgspec.json.encode(tables.row(kind, convert(kind, r), output, now)) for r in part]
+        elif output.shape:
+            encoded = [msgspec.json.encode(metadata_only(convert(kind, r), version)) for r in part]
+        else:
+            encoded = [data(kind, r) for r in part]
+        yield (b"," if start else b"") + b",".join(encoded)
+    yield b"]" + tail
+
+
+def _list_tree(kind: Kind, trees: list[Object], output: Output, now: float, list_meta: Object) -> Object:
+    if output.shape == "Table":
+        return tables.table(kind, trees, output, now, list_meta)
+    if output.shape:
+        items = [metadata_only(t, output.shape_version) for t in trees]
+        api_version = f"meta.k8s.io/{output.shape_version}"
+        return {"kind": output.shape, "apiVersion": api_version, "metadata": list_meta, "items": items}
+    return {"kind": kind.list_kind, "apiVersion": kind.api_version, "metadata": list_meta, "items": trees}
 
 
 def line(kind: Kind, event: Event, record: Record, change: str, output: Output, now: float, *, first: bool) -> bytes:

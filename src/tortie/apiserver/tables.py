@@ -67,23 +67,6 @@ def table(
 ) -> Object:
     """The Table of some objects."""
     shape = kind.table or PLAIN
-    rows = []
-    for tree in trees:
-        cells = [c.text(since(c.at, now)) if isinstance(c, Since) else c for c in shape.cells(tree)]
-        row: Object = {"cells": cells}
-        if shape.conditions is not None:
-            conditions = shape.conditions(tree)
-            if conditions:
-                row["conditions"] = conditions
-        if output.include == "Object":
-            row["object"] = tree
-        elif output.include != "None":
-            row["object"] = {
-                "kind": "PartialObjectMetadata",
-                "apiVersion": f"meta.k8s.io/{output.shape_version}",
-                "metadata": tree["metadata"],
-            }
-        rows.append(row)
     columns = [
         {"name": c.name, "type": c.type, "format": c.format, "description": c.description, "priority": c.priority}
         for c in shape.columns
@@ -93,8 +76,28 @@ def table(
         "apiVersion": f"meta.k8s.io/{output.shape_version}",
         "metadata": list_meta,
         "columnDefinitions": columns if with_columns else None,
-        "rows": rows,
+        "rows": [row(kind, tree, output, now) for tree in trees],
     }
+
+
+def row(kind: Kind, tree: Object, output: Output, now: float) -> Object:
+    """The row of one object."""
+    shape = kind.table or PLAIN
+    cells = [c.text(since(c.at, now)) if isinstance(c, Since) else c for c in shape.cells(tree)]
+    made: Object = {"cells": cells}
+    if shape.conditions is not None:
+        conditions = shape.conditions(tree)
+        if conditions:
+            made["conditions"] = conditions
+    if output.include == "Object":
+        made["object"] = tree
+    elif output.include != "None":
+        made["object"] = {
+            "kind": "PartialObjectMetadata",
+            "apiVersion": f"meta.k8s.io/{output.shape_version}",
+            "metadata": tree["metadata"],
+        }
+    return made
 
 
 class Since:

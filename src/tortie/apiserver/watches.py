@@ -15,7 +15,7 @@ from tortie.apiserver import errors, lists, render
 from tortie.apiserver.context import Call
 from tortie.apiserver.errors import StatusError
 from tortie.apiserver.lists import Selection
-from tortie.apiserver.negotiate import Output
+from tortie.apiserver.negotiate import Output, warning_header
 from tortie.apiserver.store import Event, Record, Watcher
 
 Object = dict[str, Any]
@@ -127,7 +127,7 @@ async def serve(call: Call, request: web.Request, output: Output) -> web.StreamR
             headers={"Content-Type": output.content_type, "Cache-Control": "no-cache, private"}
         )
         for warning in call.warnings:
-            response.headers.add("Warning", warning)
+            response.headers.add("Warning", warning_header(warning))
         response.enable_chunked_encoding()
         await response.prepare(request)
         if head:

@@ -5,6 +5,7 @@ the executables repeat one that was cut short.
 """
 
 import asyncio
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from tortie.service.run import Fatal, Service, freeze_garbage, run
 
 _THREADS = 16
 _DRAIN_SECONDS = 20.0
+_SWITCH_SECONDS = 0.0005
 _log = get_logger("cni.daemon")
 
 
@@ -45,6 +47,8 @@ def start(settings: Settings) -> None:
     async def main(service: Service) -> None:
         await _main(service, settings)
 
+    # Threads that talk to the kernel wait for the event loop after every system call, by default up to 5 ms.
+    sys.setswitchinterval(_SWITCH_SECONDS)
     run(main, component="cni", drain_timeout=_DRAIN_SECONDS)
 
 

@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from tortie.cni.errors import PluginError
 from tortie.cni.netconf import Route
@@ -232,36 +231,40 @@ def _host_route(host: RouteSocket, index: int, destination: str, name: str) -> N
 def _host_sysctls(attachment: Attachment) -> None:
     name = attachment.host_name
     if attachment.ipv4:
-        _write(f"ipv4/conf/{name}/route_localnet", "1")
-        _try_write(f"ipv4/neigh/{name}/proxy_delay", "0")
-        _write(f"ipv4/conf/{name}/proxy_arp", "1")
-        _write(f"ipv4/conf/{name}/forwarding", "1")
-    _try_write(f"ipv6/conf/{name}/accept_ra", "0")
+        _write(f"ipv4/conf/{name}/route_localnet", b"1")
+        _try_write(f"ipv4/neigh/{name}/proxy_delay", b"0")
+        _write(f"ipv4/conf/{name}/proxy_arp", b"1")
+        _write(f"ipv4/conf/{name}/forwarding", b"1")
+    _try_write(f"ipv6/conf/{name}/accept_ra", b"0")
     if attachment.ipv6:
-        _write(f"ipv6/conf/{name}/disable_ipv6", "0")
-        _write(f"ipv6/conf/{name}/accept_dad", "0")
-        _write(f"ipv6/conf/{name}/proxy_ndp", "1")
-        _write(f"ipv6/conf/{name}/forwarding", "1")
+        _write(f"ipv6/conf/{name}/disable_ipv6", b"0")
+        _write(f"ipv6/conf/{name}/accept_dad", b"0")
+        _write(f"ipv6/conf/{name}/proxy_ndp", b"1")
+        _write(f"ipv6/conf/{name}/forwarding", b"1")
 
 
 def _pod_sysctls(attachment: Attachment) -> None:
     """In the pod's namespace. Duplicate address detection goes off before the interface comes up."""
-    forwarding = "1" if attachment.forwarding else "0"
+    forwarding = b"1" if attachment.forwarding else b"0"
     if attachment.ipv6:
         for scope in ("all", "default", "lo", attachment.name):
-            _write(f"ipv6/conf/{scope}/disable_ipv6", "0")
-        _write(f"ipv6/conf/{attachment.name}/accept_dad", "0")
+            _write(f"ipv6/conf/{scope}/disable_ipv6", b"0")
+        _write(f"ipv6/conf/{attachment.name}/accept_dad", b"0")
         _write("ipv6/conf/all/forwarding", forwarding)
     if attachment.ipv4:
         _write("ipv4/ip_forward", forwarding)
 
 
-def _write(key: str, value: str) -> None:
-    Path("/proc/sys/net", key).write_text(value)
+def _write(key: str, value: bytes) -> None:
+    descriptor = os.open(f"/proc/sys/net/{key}", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, value)
+    finally:
+        os.close(descriptor)
 
 
-def _try_write(key: str, value: str) -> None:
+def _try_write(key: str, value: bytes) -> None:
     try:
         _write(key, value)
     except OSError as error:
-        _log.warning("cannot set sysctl", key=f"net/{key}", value=value, error=str(error))
+        _log.warning("cannot set sysctl", key=f"net/{key}", value=value.decode(), error=str(error))

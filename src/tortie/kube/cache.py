@@ -58,6 +58,10 @@ class Backoff:
         """Success: begin anew."""
         self.failures = 0
 
+    def ease(self) -> None:
+        """Half a success: the next delays are short ones, though not the shortest."""
+        self.failures = min(self.failures, 3)
+
 
 class Cache(Generic[T]):
     """on_event(type, old, new) is called synchronously in the order of the server's history; an exception in it ends
@@ -199,16 +203,22 @@ class Cache(Generic[T]):
                 if too_large_resource_version(error):
                     self._version = None
                 self._failed(error, "will try again")
-            if self._progressed or (self._opened_at and time.monotonic() - self._opened_at > _SETTLED):
+            if self._progressed or self._lived() > _SETTLED:
                 stalled = 0
                 self._backoff.reset()
                 continue
+            if self._lived() > 0.0:
+                self._backoff.ease()
             stalled += answered
             if stalled >= 5:
                 # Attempt after attempt the server answers and nothing comes of it: perhaps the version we hold is
                 # what it chokes on.
                 self._version, stalled = None, 0
             await self._client.pause(self._backoff.next())
+
+    def _lived(self) -> float:
+        """For how many seconds the last watch was open; 0 if it never was."""
+        return time.monotonic() - self._opened_at if self._opened_at is not None else 0.0
 
     async def _resync(self) -> None:
         self._lists += 1

@@ -17,7 +17,8 @@ from ipaddress import ip_address, ip_network
 
 _CLONE_NEWNET = 0x40000000
 _ANSWER_SECONDS = 20.0
-_libc = ctypes.CDLL(None, use_errno=True)
+# PyDLL keeps the interpreter lock: entering a namespace is too short to hand it over.
+_libc = ctypes.PyDLL(None, use_errno=True)
 
 _NEWLINK, _DELLINK, _GETLINK, _SETLINK = 16, 17, 18, 19
 _NEWADDR, _GETADDR = 20, 22

@@ -54,7 +54,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     wait_for_datastore: bool
     check_addresses: bool
     cluster_type: str
-    node_reference: str
     use_pod_cidr: bool
     poll_seconds: float
     file_logging: bool
@@ -131,7 +130,6 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
         wait_for_datastore=_true(env, "WAIT_FOR_DATASTORE"),
         check_addresses=not _true(env, "DISABLE_NODE_IP_CHECK"),
         cluster_type=env.get("CLUSTER_TYPE", ""),
-        node_reference=env.get("CALICO_K8S_NODE_REF", "") or node,
         use_pod_cidr=_true(env, "USE_POD_CIDR"),
         poll_seconds=poll_seconds,
         file_logging=not _true(env, "CALICO_DISABLE_FILE_LOGGING"),

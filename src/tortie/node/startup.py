@@ -45,7 +45,11 @@ async def startup(client: Client, settings: Settings) -> None:
     for name in created:
         _log.info("created", object=name)
     if not settings.use_pod_cidr and settings.backend != "none":
-        await TunnelAddresses(client, node=settings.node).reconcile(pools=pools)
+        tunnels = TunnelAddresses(client, node=settings.node)
+        labelled = await tunnels.label_old_affinities()
+        if labelled:
+            _log.info("labelled block affinities of an earlier release", count=labelled)
+        await tunnels.reconcile(pools=pools)
     if settings.manage_cni:
         install_cni(settings, pools)
     write_nodename(settings.node)

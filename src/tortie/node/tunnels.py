@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from tortie.ipam import pools as pool_rules
-from tortie.ipam.affinity import Owner
+from tortie.ipam.affinity import HOST_LABEL, Owner
 from tortie.ipam.allocator import Allocator, Request
 from tortie.ipam.block import ReleaseRequest
 from tortie.ipam.errors import HandleNotFound, IPAMError
@@ -112,6 +112,11 @@ class TunnelAddresses:
         self._client = client
         self._node = node
         self._allocator = Allocator(client, DirectView(client), owner=Owner(node))
+
+    async def label_old_affinities(self) -> int:
+        """Gives this node's block affinities the labels that earlier releases did not write; says how many."""
+        old = await self._client.list(catalog.BLOCK_AFFINITIES, label_selector=f"!{HOST_LABEL}", limit=1)
+        return await self._allocator.affinities.label_old_ones(self._allocator.owner) if old.items else 0
 
     async def reconcile(self, *, pools: Sequence[IPPool] | None = None) -> bool:
         """One pass over all tunnels; True if each is as it should be. pools: if they are known already."""

@@ -9,25 +9,28 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import msgspec
+
 from tortie.apiserver.schema import node as n
 from tortie.apiserver.schema.node import FREE, Node
 
 FieldSet = dict[str, Any]
 SELF = "."
+_LEAF: FieldSet = {}  # shared by all leaves: no set is changed once it is made
+_encode = msgspec.json.encode
 
 
 def item_key(node: Node, item: Any) -> str | None:
     """The path element of a list item; None when it lacks its keys."""
     if node.list_type == "set":
-        return "v:" + json.dumps(item, separators=(",", ":"), ensure_ascii=False)
+        return "v:" + _encode(item).decode()
     if not isinstance(item, dict):
         return None
-    below = node.items or FREE
     found = {}
-    for key in node.keys:
+    for key in sorted(node.keys) if len(node.keys) > 1 else node.keys:
         value = item.get(key)
         if value is None:
-            child = below.child(key)
+            child = (node.items or FREE).child(key)
             if child is not None and child.default is not n.UNSET:
                 value = child.default
             elif key == "protocol":
@@ -37,32 +40,39 @@ def item_key(node: Node, item: Any) -> str | None:
         found[key] = value
     if not found:
         return None
-    return "k:" + json.dumps(dict(sorted(found.items())), separators=(",", ":"), ensure_ascii=False)
+    return "k:" + _encode(found).decode()
 
 
 def of_value(node: Node, value: Any) -> FieldSet:
     """Every field that a value sets."""
-    if isinstance(value, dict) and node.type in {n.OBJECT, n.ANY} and not node.atomic and _opens(node):
+    if type(value) is dict:
+        if node.atomic or not (node.type == n.OBJECT or node.preserve or node.properties):
+            return _LEAF
         found: FieldSet = {}
+        properties, values = node.properties, node.values
         for key, sub in value.items():
-            below = node.child(key) or FREE
-            inner = of_value(below, sub)
-            if inner and key not in node.properties:
-                inner[SELF] = {}
-            found[f"f:{key}"] = inner
-        return found
-    if isinstance(value, list) and node.type == n.ARRAY and node.list_type != "atomic":
-        found = {}
-        for item in value:
-            key = item_key(node, item)
-            if key is None:
+            if type(sub) is not dict and type(sub) is not list:
+                found["f:" + key] = _LEAF
                 continue
-            inner = of_value(node.items or FREE, item) if node.list_type == "map" else {}
-            if inner:
-                inner[SELF] = {}
-            found[key] = inner
+            below = properties.get(key)
+            inner = of_value(below or values or FREE, sub)
+            if inner and below is None:
+                inner[SELF] = _LEAF
+            found["f:" + key] = inner
         return found
-    return {}
+    if type(value) is list and node.type == n.ARRAY and node.list_type != "atomic":
+        found = {}
+        below, mapped = node.items or FREE, node.list_type == "map"
+        for item in value:
+            place = item_key(node, item)
+            if place is None:
+                continue
+            inner = of_value(below, item) if mapped else _LEAF
+            if inner:
+                inner[SELF] = _LEAF
+            found[place] = inner
+        return found
+    return _LEAF
 
 
 def _opens(node: Node) -> bool:

@@ -92,7 +92,11 @@ def _prune_object(node: Node, value: dict[str, Any], unknown: list[str], path: s
             if nothing and below is not values:
                 drop.append(key)
             continue
-        if below.type == n.ANY and not below.int_or_string and not below.properties:
+        kind = below.type
+        if kind == n.STRING:
+            if type(sub) is str and not below.format:
+                continue
+        elif kind == n.ANY and not below.int_or_string and not below.properties:
             continue
         value[key] = prune(below, sub, unknown, f"{path}.{key}" if path else key, strict_types=strict_types)
     for key in drop:

@@ -67,12 +67,10 @@ class Calculation:
     """Feed with `update`, tell once that the snapshot is complete with `in_sync`, take messages with `flush`.
 
     node: this node's name; only its endpoints are programmed. source_spoofing: whether workloads may be allowed other
-    source addresses than their own (WorkloadSourceSpoofing=Any); may be set until the first flush. problems: for every
-    key whose value cannot be used and so counts as absent, why.
+    source addresses than their own (WorkloadSourceSpoofing=Any); may be set until the first flush.
     """
 
     def __init__(self, node: str, *, source_spoofing: bool = False) -> None:
-        self.problems: dict[Key, str] = {}
         self.updates_processed = 0
         self._node = node
         self.source_spoofing = source_spoofing
@@ -82,7 +80,8 @@ class Calculation:
         self._local: dict[EndpointKey, WorkloadEndpoint | HostEndpoint] = {}
         self._profile_users: dict[str, set[EndpointKey]] = {}
         self._profiles_to_check: set[str] = set()
-        self._broken: set[PolicyKey] = set()
+        self._refused: dict[Key, str] = {}
+        self._broken: dict[Key, str] = {}
         self._membership = Membership()
         self._matching = Matching()
         self._active = ActiveRules(self._membership)
@@ -112,6 +111,11 @@ class Calculation:
             else:
                 values[update.key] = update.value
                 self._counts[kind] += old is None
+
+    @property
+    def problems(self) -> dict[Key, str]:
+        """For every key whose value cannot be used and so counts as absent, why."""
+        return self._refused | self._broken
 
     def in_sync(self) -> None:
         """Everything that exists has been delivered once; from now on `flush` answers."""
@@ -150,11 +154,11 @@ class Calculation:
     def _handle(self, key: Key, handle: "_Handler") -> None:
         """Applies the last value of a key; a value that cannot be used counts as absent (felix.md 1.2, 7.1)."""
         value = self._values.get(key)
-        self.problems.pop(key, None)
+        self._refused.pop(key, None)
         try:
             handle(self, key, value)
         except ValueError as error:
-            self.problems[key] = str(error)
+            self._refused[key] = str(error)
             handle(self, key, None)
 
     def _tier(self, key: TierKey, value: Tier | None) -> None:
@@ -244,22 +248,19 @@ class Calculation:
         recheck, matching.recheck = matching.recheck, set()
         for key in recheck:
             policy = matching.get(key) if matching.is_needed(key) else None
-            was_broken = key in self._broken
-            if was_broken:
-                self._broken.discard(key)
-                self.problems.pop(key, None)
+            was_broken = self._broken.pop(key, None) is not None
             try:
                 self._active.set_policy(key, policy)
             except ValueError as error:
-                self.problems[key] = str(error)
-                self._broken.add(key)
+                self._broken[key] = str(error)
             if was_broken != (key in self._broken):
                 matching.mark_selected(key)
         for selector, problem in matching.bad_selectors:
-            self.problems |= dict.fromkeys(matching.having_selector(selector), problem)
+            self._refused |= dict.fromkeys(matching.having_selector(selector), problem)
         matching.bad_selectors.clear()
         to_check, self._profiles_to_check = self._profiles_to_check, set()
         for name in to_check:
+            self._broken.pop(ProfileKey(name), None)
             if not self._profile_users.get(name):
                 self._profile_users.pop(name, None)
                 self._active.set_profile(name, None)
@@ -268,7 +269,7 @@ class Calculation:
             try:
                 self._active.set_profile(name, value if isinstance(value, Profile) else MISSING_PROFILE)
             except ValueError as error:
-                self.problems[ProfileKey(name)] = str(error)
+                self._broken[ProfileKey(name)] = str(error)
 
     def _settle_endpoints(self) -> None:
         dirty, self._matching.dirty = self._matching.dirty, set()

@@ -5,7 +5,7 @@ In: all tiers and policies, the labels of local endpoints and of profiles. Out: 
 be looked at again, endpoints whose tiers must be worked out again, and those tiers.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from typing import NamedTuple, TypeAlias
 
 from tortie.felix.calc import tiers
@@ -15,6 +15,7 @@ from tortie.felix.calc.tiers import SortKey, Tiers
 from tortie.model.dataplane import (
     EndpointKey,
     HostEndpointKey,
+    Key,
     NetworkSetKey,
     Policy,
     PolicyKey,
@@ -137,7 +138,7 @@ class Matching:
             self._touch(policy.selector)
 
     def lists(
-        self, endpoint: EndpointKey, leave_out: Collection[PolicyKey], cache: dict[tuple[int, bool], "Lists"]
+        self, endpoint: EndpointKey, leave_out: Container[Key], cache: dict[tuple[int, bool], "Lists"]
     ) -> "Lists":
         """The tiers of an endpoint, list by list, without the policies to leave out.
 

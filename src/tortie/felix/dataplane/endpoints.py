@@ -52,9 +52,12 @@ def workload_chains(update: WorkloadEndpointUpdate, version: Version, config: Da
     for inbound, kind in ((True, "tw"), (False, "fw")):
         direction = _Direction("filter", inbound)
         name = names.endpoint_chain("filter", kind, update.interface)
+        groups: list[Chain] = []
         if not update.active:
             rules = [Rule((COUNTER, DROP), f"{title} is not active")]
-            groups: list[Chain] = []
+        elif not (update.ipv4_nets if version == 4 else update.ipv6_nets) and not update.allowed_source_prefixes:
+            # Nothing it sends could have a valid source, and nothing can be routed to it.
+            rules = [Rule((COUNTER, DROP), f"{title} has no address of this family")]
         else:
             rules = _start(config)
             if not inbound:

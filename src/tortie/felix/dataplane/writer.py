@@ -9,7 +9,8 @@ import errno
 import time
 
 from tortie.felix.dataplane import names
-from tortie.felix.dataplane.table import Plan, RenderError, TableState
+from tortie.felix.dataplane.plan import Plan, RenderError, plan
+from tortie.felix.dataplane.table import TableState
 from tortie.net.nft.connection import Connection, Refusal
 from tortie.net.nft.transaction import Transaction
 
@@ -45,8 +46,8 @@ class TableWriter:
             transaction, plans = planned
             refusals = self._connection.commit(transaction)
             if not refusals:
-                for table, plan in plans:
-                    table.settle(plan)
+                for table, made in plans:
+                    table.settle(made)
                 if len(transaction):
                     self._remember_identity()
                 self.last_seconds = time.perf_counter() - started
@@ -60,10 +61,10 @@ class TableWriter:
         plans = []
         for table in self._tables:
             try:
-                plans.append((table, table.plan(transaction)))
+                plans.append((table, plan(table, transaction)))
             except RenderError as error:
                 self.isolated += 1
-                if not table.mark_broken(error.name, error.reason):
+                if not table.mark_broken(error.chain, error.reason):
                     raise ApplyError(str(error)) from error
                 return None
         return transaction, plans

@@ -119,7 +119,11 @@ class EndpointSlices:
                 self.queue.add_later((namespace, name), 0.05)
             return
         metadata = {name: body["metadata"][name] for name in ("labels", "ownerReferences")}
-        same = all((old["metadata"].get(name) or None) == (value or None) for name, value in metadata.items())
+        # Others may add labels of their own.
+        same = (
+            body["metadata"]["labels"].items() <= old["metadata"].get("labels", {}).items()
+            and old["metadata"].get("ownerReferences") == body["metadata"]["ownerReferences"]
+        )
         if same and all((old.get(field) or []) == (body[field] or []) for field in fields):
             return
         patch = {"metadata": metadata, **{field: body[field] for field in fields}}

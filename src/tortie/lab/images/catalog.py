@@ -106,7 +106,7 @@ IMAGES: tuple[Image, ...] = (
     _shop("cart", "demo shop: carts"),
     _shop("catalog", "demo shop: articles"),
     _shop("payments", "demo shop: payments"),
-    _shop("reports", "demo shop: reports (namespace analytics)"),
+    _shop("scraper", "demo shop: another team's curious program"),
 )
 
 _BY_NAME = {name: image for image in IMAGES for name in image.names}

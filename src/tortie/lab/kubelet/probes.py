@@ -5,6 +5,7 @@ it started, is (un)ready, or has failed its liveness probe.
 """
 
 import asyncio
+import os
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Literal
@@ -70,7 +71,10 @@ async def attempt(probe: Probe | LifecycleHandler, target: Target, seconds: floa
                 return Outcome(True, "")
     except TimeoutError:
         return Outcome(False, f"timed out after {seconds:g}s")
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        # asyncio's own text names every address tried; the reason is enough here.
+        return Outcome(False, os.strerror(error.errno).lower() if error.errno else str(error))
+    except ValueError as error:
         return Outcome(False, str(error))
     return Outcome(False, "the probe names no action: one of exec, httpGet, tcpSocket, grpc")
 

@@ -85,7 +85,7 @@ def block(block: IPAMBlock) -> Update:
         return Update(key, None)
     allocated: list[tuple[str, str]] = []
     for ordinal, index in enumerate(spec.allocations):
-        if index is None or not 0 <= index < len(spec.attributes):
+        if index is None or not 0 <= index < len(spec.attributes) or ordinal >= network.num_addresses:
             continue
         attribute = spec.attributes[index]
         if attribute.released_at is None:

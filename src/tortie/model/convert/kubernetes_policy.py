@@ -13,6 +13,8 @@ from tortie.model.convert.scopes import (
     NAMESPACE_PREFIX,
     NAMESPACED,
     every,
+    label,
+    literal,
     own_namespace,
 )
 from tortie.model.dataplane import EntityMatch, Policy, PolicyKey, PortRange, Rule, Update
@@ -251,9 +253,11 @@ def namespaces(selector: LabelSelector) -> Node:
 
 
 def _terms(selector: LabelSelector) -> list[Node]:
-    terms: list[Node] = [Compare(key, "==", value) for key, value in sorted(selector.match_labels.items())]
+    terms: list[Node] = [
+        Compare(label(key), "==", literal(value)) for key, value in sorted(selector.match_labels.items())
+    ]
     for requirement in selector.match_expressions:
-        key, values = requirement.key, frozenset(requirement.values)
+        key, values = label(requirement.key), frozenset(map(literal, requirement.values))
         match requirement.operator:
             case "In":
                 terms.append(InSet(key, values, negated=False))

@@ -19,7 +19,6 @@ from tortie.model.convert.scopes import (
 )
 from tortie.model.dataplane import Policy, PolicyKey, Tier, TierKey, Update
 from tortie.model.meta import ObjectMeta
-from tortie.model.selector import SelectorError
 from tortie.model.selector_nodes import All, Has, Node
 from tortie.model.v3.policy import (
     AnyPolicySpec,
@@ -72,7 +71,7 @@ def _update(kind: str, metadata: ObjectMeta, spec: AnyPolicySpec, *, staged: str
         return Update(key, None)
     try:
         selector = _namespaced_scope(spec, namespace) if namespaced else _global_scope(spec)
-    except SelectorError as error:
+    except ValueError as error:
         return Update(key, None, (f"the policy is not applied: {error}",))
     ingress, ingress_errors = convert_rules(spec.ingress, direction="ingress", namespace=namespace)
     egress, egress_errors = convert_rules(spec.egress, direction="egress", namespace=namespace)

@@ -5,6 +5,7 @@ text means the same without any context. A selector that cannot be read raises S
 widen what it was meant to narrow.
 """
 
+import re
 from collections.abc import Iterable
 
 from tortie.model.selector import parse
@@ -18,9 +19,25 @@ NAMESPACE_LABEL = "projectcalico.org/namespace"
 SERVICE_ACCOUNT_LABEL = "projectcalico.org/serviceaccount"
 ORCHESTRATOR_LABEL = "projectcalico.org/orchestrator"
 
+_LABEL = re.compile(r"[A-Za-z0-9_./-]{1,512}")
+
 IN_KUBERNETES = Compare(ORCHESTRATOR_LABEL, "==", "k8s")
 NAMESPACED = Has(NAMESPACE_LABEL)
 _WITH_SERVICE_ACCOUNT = Has(SERVICE_ACCOUNT_LABEL)
+
+
+def label(key: str) -> str:
+    """The key, if a selector can name it. Raises ValueError."""
+    if not _LABEL.fullmatch(key):
+        raise ValueError(f"{key!r} is not the key of a label")
+    return key
+
+
+def literal(value: str) -> str:
+    """The value, if a selector can quote it. Raises ValueError."""
+    if '"' in value and "'" in value:
+        raise ValueError(f"{value!r} has both kinds of quotes, which no selector can write")
+    return value
 
 
 def own_namespace(namespace: str) -> Node:
@@ -47,10 +64,10 @@ def in_namespaces(text: str) -> Node | None:
 
 
 def as_service_accounts(text: str, names: Iterable[str] = ()) -> Node | None:
-    """A match on service accounts, by selector on their labels and by name. Raises SelectorError."""
+    """A match on service accounts, by selector on their labels and by name. Raises ValueError."""
     node = read(text)
     by_label = None if node is None else replaced(prefixed(node, SERVICE_ACCOUNT_PREFIX), _WITH_SERVICE_ACCOUNT)
-    name_set = frozenset(names)
+    name_set = frozenset(map(literal, names))
     return every(by_label, InSet(SERVICE_ACCOUNT_LABEL, name_set, negated=False) if name_set else None)
 
 

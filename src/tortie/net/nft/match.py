@@ -277,7 +277,9 @@ class NoRouteBack:
 
     def encode(self) -> bytes:
         flags = _FIB_FLAGS["saddr"] | _FIB_FLAGS["mark"] | _FIB_FLAGS["iif"] | _FIB_PRESENT
-        return wire.expression("fib", wire.be32(3, flags), wire.be32(2, 1), wire.be32(1, wire.REG_1)) + wire.compare(_U32.pack(0))
+        return wire.expression("fib", wire.be32(3, flags), wire.be32(2, 1), wire.be32(1, wire.REG_1)) + wire.compare(
+            _U32.pack(0)
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import hashlib
 import ipaddress
 import struct
 from base64 import urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, Protocol
@@ -23,7 +23,7 @@ _LEVELS = {"emerg": 0, "alert": 1, "crit": 2, "err": 3, "warn": 4, "notice": 5, 
 COMMENT_LIMIT = 128
 
 
-class Part(Protocol):
+class Part(Hashable, Protocol):
     """A requirement or an effect."""
 
     def text(self) -> str: ...
@@ -224,7 +224,7 @@ class Rule:
 
     def encode(self) -> bytes:
         """The list of expressions. Raises ValueError or struct.error for values that no packet can have."""
-        return b"".join(map(_encoded, self.parts))
+        return b"".join([_encoded(part) for part in self.parts])
 
 
 @lru_cache(maxsize=1 << 16)

@@ -17,7 +17,7 @@ _WORDS = {
     "cart": "3 articles",
     "catalog": "yarn, basket, scratching post",
     "payments": "accepted",
-    "reports": "sales are up",
+    "scraper": "nothing to see",
 }
 
 
