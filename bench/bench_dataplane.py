@@ -225,8 +225,6 @@ def first_packets(client: Host, server: Host, *, count: int = 2000) -> float:
 def packets(made: World) -> None:
     node = made.node()
     client, server = made.pod(node), made.pod(node)
-    node.start()
-    node.begin(ALLOW_ALL, client.endpoint(), server.endpoint())
     names = [f"p{number}" for number in range(100)]
     policies = [
         policy(
@@ -244,23 +242,21 @@ def packets(made: World) -> None:
         for name in names
     ]
     policies[-1] = policy(names[-1], ingress=[rule("allow")])
-    node.send(
+    desired = (
+        ALLOW_ALL,
         IPSetUpdate("s:other", "net", frozenset(f"10.9.{n}.1/32" for n in range(100))),
         *policies,
         server.endpoint(tier(ingress=names)),
         client.endpoint(),
     )
-    node.stop()
-    ruleset = tool(node.fd, "nft", "list", "ruleset")
     measured: dict[str, dict[str, list[float]]] = {"with": {}, "without": {}}
     for _ in range(5):
         for state in ("with", "without"):
+            node.start()
+            node.begin(*desired)
+            node.stop()
             if state == "without":
                 tool(node.fd, "nft", "flush", "ruleset")
-            else:
-                path = Path(f"/proc/self/fd/{os.memfd_create('ruleset')}")
-                path.write_text(ruleset)
-                tool(node.fd, "nft", "-f", f"/proc/{os.getpid()}/fd/{path.name}")
             found = measured[state]
             found.setdefault("throughput", []).append(throughput(client, server))
             found.setdefault("packet", []).append(round_trips(client, server))

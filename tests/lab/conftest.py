@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from lab_client import Lab, open_lab, tortie
-from tools import new_kubectl
+from tools import free_port, new_kubectl
 
 NAME = "test"
 
@@ -22,7 +22,7 @@ def lab() -> Iterator[Lab]:
         running.close()
         return
     tortie("lab", "down", "--name", NAME, "--quiet")
-    tortie("lab", "up", "--name", NAME, "--no-demo", "--quiet", "--api-port", "16443")
+    tortie("lab", "up", "--name", NAME, "--no-demo", "--quiet", "--api-port", str(free_port()))
     running = open_lab(NAME, str(new_kubectl()))
     yield running
     running.close()

@@ -1,6 +1,6 @@
 """SCTP packets made by hand, for kernels without SCTP sockets; run inside a pod's namespace with `python3 -I -S`.
 
-`send HOST PORT…` sends an INIT chunk to each port. `count SECONDS` prints one JSON object when SECONDS are over: how
+`send HOST PORT…` sends an INIT chunk to each port. `count` prints one JSON object when its stdin is closed: how
 many SCTP packets arrived for each destination port. Both print `ready` first.
 """
 
@@ -9,7 +9,6 @@ import select
 import socket
 import struct
 import sys
-import time
 
 SCTP = 132
 
@@ -43,11 +42,17 @@ def main() -> None:
     counts: dict[str, int] = {}
     listeners = [socket.socket(family, socket.SOCK_RAW, SCTP) for family in (socket.AF_INET, socket.AF_INET6)]
     print("ready", flush=True)
-    deadline = time.monotonic() + float(sys.argv[2])
-    while (left := deadline - time.monotonic()) > 0:
-        for listener in select.select(listeners, [], [], left)[0]:
-            data = listener.recv(2048)
-            body = data if listener.family == socket.AF_INET6 else data[(data[0] & 15) * 4 :]
+    quiet = 0.0
+    while True:
+        readable = select.select([*listeners, *([] if quiet else [sys.stdin])], [], [], quiet or None)[0]
+        if not readable:
+            break
+        for source in readable:
+            if source is sys.stdin:
+                quiet = 0.5  # the senders are done; what is on its way arrives within that
+                continue
+            data = source.recv(2048)
+            body = data if source.family == socket.AF_INET6 else data[(data[0] & 15) * 4 :]
             port = str(struct.unpack_from("!H", body, 2)[0])
             counts[port] = counts.get(port, 0) + 1
     print(json.dumps(counts))

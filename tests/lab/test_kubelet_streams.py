@@ -270,3 +270,31 @@ def test_the_echo_program_answers_on_tcp_and_udp(world: World) -> None:
         " print(s.recv(10).decode())\n"
     )
     assert world.run_in_node("python3", "-c", script, address).split() == ["ping", "ping"]
+
+
+def test_debians_old_kubectl_executes_forwards_and_copies_over_spdy(world: World, tmp_path: Path) -> None:
+    done = world.kubectl("exec", "web", "--", "sh", "-c", "echo out; echo err >&2; exit 3", old=True, check=False)
+    assert (done.returncode, done.stdout) == (3, "out\n")
+    assert "err\n" in done.stderr
+    done = world.kubectl("exec", "-i", "web", "--", "wc", "-c", stdin="z" * 200_000, old=True)
+    assert done.stdout.strip() == "200000"
+    source = tmp_path / "old.txt"
+    source.write_text("old\n" * 1000)
+    world.kubectl("cp", str(source), "web:/tmp/old.txt", old=True)
+    assert world.kubectl("exec", "web", "--", "cat", "/tmp/old.txt").stdout == source.read_text()
+    process = subprocess.Popen(
+        world.kubectl_command("port-forward", "pod/web", "18090:80", old=True), stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    try:
+        assert "18090 -> 80" in process.stdout.readline()
+        enter = world.kubectl_command()[:3]
+        page = subprocess.run(
+            [*enter, "curl", "-s", "--max-time", "10", "http://127.0.0.1:18090/"], capture_output=True
+        )
+        assert b"Welcome to nginx!" in page.stdout
+    finally:
+        process.kill()
+        process.wait()
+    done = world.kubectl("exec", "nosuch", "--", "true", old=True, check=False)
+    assert 'pods "nosuch" not found' in done.stderr

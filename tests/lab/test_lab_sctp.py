@@ -48,7 +48,9 @@ spec:
 def _in_pod(lab: Lab, pod: Pod, *arguments: str) -> subprocess.Popen[str]:
     node, path = lab.namespace_of_pod(pod.namespace, pod.name)
     inner = ["nsenter", f"--net={path}", "--", "/usr/bin/python3", "-I", "-S", SCRIPT, *arguments]
-    process = subprocess.Popen(machines.enter_command(lab.layout, node, inner), stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        machines.enter_command(lab.layout, node, inner), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     assert process.stdout.readline().strip() == "ready"
     return process
@@ -59,9 +61,9 @@ def _in_pod(lab: Lab, pod: Pod, *arguments: str) -> subprocess.Popen[str]:
 )
 def test_only_the_allowed_sctp_port_is_reached(lab: Lab, matrix: Matrix, source: str, allowed: bool) -> None:
     target = matrix.pod("sctp-b/a")
-    counter = _in_pod(lab, target, "count", "1.0")
+    counter = _in_pod(lab, target, "count")
     for address in target.addresses:
         _in_pod(lab, matrix.pod(source), "send", address, "7777", "7778").wait(10)
-    output, _ = counter.communicate(timeout=10)
+    output, _ = counter.communicate("", timeout=10)
     expected = {"7777": len(target.addresses)} if allowed else {}
     assert json.loads(output) == expected

@@ -1,15 +1,19 @@
 """A daemon's life and death, seen from outside: exit status and the reason line."""
 
+import io
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
+import structlog
 
 from tortie.service.config import from_environment
 from tortie.service.log import Throttle, configure, get_logger
@@ -107,9 +111,17 @@ def test_a_task_that_will_not_end_does_not_hold_up_the_stop(tmp_path: Path) -> N
     assert lines[-1]["event"] == "did not drain in time"
 
 
-def test_secrets_are_redacted_and_levels_respected(capsys: pytest.CaptureFixture[str]) -> None:
-    import io
+@pytest.fixture
+def own_logging() -> Iterator[None]:
+    """What a test configures ends with it."""
+    handlers = list(logging.getLogger().handlers)
+    yield
+    structlog.reset_defaults()
+    logging.getLogger().handlers[:] = handlers
 
+
+@pytest.mark.usefixtures("own_logging")
+def test_secrets_are_redacted_and_levels_respected() -> None:
     out = io.StringIO()
     configure("demo", "warning", stream=out)
     log = get_logger("x")

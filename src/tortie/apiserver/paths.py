@@ -49,6 +49,7 @@ class Paths:
         self.extra: dict[str, Callable[[web.Request], web.StreamResponse]] = {
             "/.well-known/openid-configuration": lambda _: _json(context.tokens.openid_configuration()),
             "/openid/v1/jwks": lambda _: _json(context.tokens.key_set()),
+            "/metrics": self._metrics,
             "/openapi/v2": self._openapi_v2,
             "/openapi/v3": lambda _: _json(self.documents.v3_index()),
             "/openapi/v3/*": self._openapi_v3,
@@ -128,6 +129,16 @@ class Paths:
         from tortie.apiserver import render
 
         return web.Response(body=render.encode(tree, output), content_type=output.media)
+
+    def _metrics(self, _request: web.Request) -> web.Response:
+        """Counters of the store, in Prometheus' text form."""
+        store = self.context.store
+        lines = [f"tortie_apiserver_store_{name} {value}" for name, value in store.statistics().items()]
+        for name, collection in store.collections.items():
+            label = f'{{collection="{name}"}}'
+            lines.append(f"tortie_apiserver_objects{label} {len(collection.records)}")
+            lines.append(f"tortie_apiserver_watchers{label} {len(collection.watchers)}")
+        return web.Response(text="\n".join(lines) + "\n", content_type="text/plain")
 
     def _openapi_v2(self, request: web.Request) -> web.Response:
         for media in negotiate.parse_accept(request.headers.get("Accept", "") or "*/*"):

@@ -1,13 +1,14 @@
 """Logs, exec, attach and port-forward: passed through to the kubelet of the pod's node.
 
-In: requests on pod subresources. Out: the kubelet's answer, streamed; WebSocket messages copied both ways unchanged.
-SPDY, which kubectl before 1.31 speaks, is refused with a sentence that says what would work.
+In: requests on pod subresources. Out: the kubelet's answer, streamed; WebSocket messages and the bytes of SPDY (which
+kubectl before 1.31 speaks) copied both ways unchanged.
 """
 
 import asyncio
+import contextlib
 import ssl
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import aiohttp
 from aiohttp import web
@@ -15,12 +16,14 @@ from aiohttp import web
 from tortie.apiserver import errors, objects
 from tortie.apiserver.context import Call, Context
 from tortie.apiserver.errors import StatusError
+from tortie.service import upgrade
 
 if TYPE_CHECKING:
     from tortie.apiserver.http import Api
 
 Object = dict[str, Any]
 KUBELET_PORT = 10250
+_VERSIONS = "X-Stream-Protocol-Version"
 _PATHS = {"exec": "exec", "attach": "attach", "portforward": "portForward"}
 
 
@@ -117,15 +120,10 @@ async def log(call: Call, request: web.Request, api: "Api") -> web.StreamRespons
 
 
 async def connect(call: Call, request: web.Request, api: "Api") -> web.StreamResponse:
-    """Proxies a WebSocket to the kubelet: exec, attach, port-forward."""
-    upgrade = request.headers.get("Upgrade", "").lower()
-    if upgrade != "websocket":
-        raise StatusError(
-            400,
-            "BadRequest",
-            f"{call.info.subresource} needs a WebSocket here, and this client asked for "
-            f"{upgrade.upper() or 'no upgrade'}; kubectl 1.31 and newer speak it",
-        )
+    """Proxies a WebSocket or SPDY connection to the kubelet: exec, attach, port-forward."""
+    spdy = upgrade.asks_for(request, "SPDY/3.1")
+    if not spdy and not upgrade.asks_for(request, "websocket"):
+        raise errors.bad_request(f"unable to upgrade: {call.info.subresource} needs a WebSocket or SPDY/3.1 connection")
     pod = _pod(call)
     base = kubelet(call, pod)
     path = f"/{_PATHS[call.info.subresource]}/{quote(call.info.namespace)}/{quote(call.info.name)}"
@@ -136,6 +134,8 @@ async def connect(call: Call, request: web.Request, api: "Api") -> web.StreamRes
             )
         path += f"/{quote(container(call, pod))}"
     query = urlencode([(k, v) for k, v in request.query.items() if k != "container"])
+    if spdy:
+        return await _connect_spdy(call, request, base, f"{path}?{query}")
     wanted = [p.strip() for p in request.headers.get("Sec-WebSocket-Protocol", "").split(",") if p.strip()]
     timeout = aiohttp.ClientTimeout(total=None, connect=10)
     async with aiohttp.ClientSession(timeout=timeout) as session:
@@ -159,6 +159,44 @@ async def connect(call: Call, request: web.Request, api: "Api") -> web.StreamRes
         await client.prepare(request)
         await _copy_both(client, backend)
         return client
+
+
+async def _connect_spdy(call: Call, request: web.Request, base: str, target: str) -> web.StreamResponse:
+    """The same for SPDY: the kubelet's answer to the upgrade, then bytes both ways."""
+    address = urlsplit(base)
+    lines = [f"POST {target} HTTP/1.1", f"Host: {address.netloc}", "Connection: Upgrade", "Upgrade: SPDY/3.1"]
+    lines += [f"{_VERSIONS}: {value}" for value in request.headers.getall(_VERSIONS, [])]
+    try:
+        async with asyncio.timeout(10):
+            back, to_kubelet = await asyncio.open_connection(address.hostname, address.port, ssl=_tls(call.context))
+            to_kubelet.write("\r\n".join(lines).encode() + b"\r\nContent-Length: 0\r\n\r\n")
+            head = await back.readuntil(b"\r\n\r\n")
+    except (OSError, EOFError) as error:
+        raise _unreachable(base, error) from None
+    try:
+        status = int(head.split(b" ", 2)[1])
+        if status != 101:
+            text = (await back.read(4096)).decode(errors="replace").strip()
+            reason = "NotFound" if status == 404 else "InternalError"
+            raise StatusError(status, reason, f"the kubelet at {base} refused the {call.info.subresource}: {text}")
+        client, to_client = upgrade.take_over(request)
+        to_client.write(head)
+        tasks = [asyncio.create_task(_pump(client, to_kubelet)), asyncio.create_task(_pump(back, to_client))]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        to_client.close()
+    finally:
+        to_kubelet.close()
+    return web.Response()
+
+
+async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await source.read(65536):
+            target.write(data)
+            await target.drain()
 
 
 async def _copy_both(client: web.WebSocketResponse, backend: aiohttp.ClientWebSocketResponse) -> None:

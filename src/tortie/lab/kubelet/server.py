@@ -20,13 +20,14 @@ from tortie.lab.kubelet.manager import Manager
 from tortie.lab.kubelet.runtime import Runtime
 from tortie.lab.kubelet.streams import RawTunnel, SpdyStreams, StreamName, WebSocketStreams, WebSocketTunnel
 from tortie.lab.kubelet.unit import Unit
-from tortie.lab.kubelet.upgrade import SpdyRequest, serve_with_upgrades
 from tortie.lab.kubelet.worker import Worker
+from tortie.service import upgrade
 
 _EXEC_PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 _TUNNEL_PROTOCOL = "SPDY/3.1+portforward.k8s.io"
 _FORWARD_PROTOCOLS = (_TUNNEL_PROTOCOL, "v4.channel.k8s.io")
 _SPDY_EXEC_PROTOCOLS = ("v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io")
+_STANDARD: tuple[StreamName, ...] = ("stdin", "stdout", "stderr")
 _TRUE = ("1", "true", "True", "")
 
 
@@ -58,14 +59,11 @@ async def serve(manager: Manager, runtime: Runtime, listen: Listen) -> None:
     application.add_routes(handlers.routes())
     runner = web.AppRunner(application, access_log=None, handle_signals=False)
     await runner.setup()
-    assert runner.server is not None
-    server = await serve_with_upgrades(
-        runner.server, handlers.spdy, host=listen.address or None, port=listen.port, context=context
-    )
+    site = web.TCPSite(runner, listen.address or None, listen.port, ssl_context=context, reuse_address=True)
     try:
+        await site.start()
         await asyncio.Event().wait()
     finally:
-        server.close()
         await runner.cleanup()
 
 
@@ -175,6 +173,8 @@ class Handlers:
         ask = _ask(request.query)
         if not ask.command:
             raise Missing("query parameter `command` is missing: the command to run", 400)
+        if upgrade.asks_for(request, "SPDY/3.1"):
+            return await self._spdy(request, unit, attach=False)
         socket = await _websocket(request, _EXEC_PROTOCOLS)
         streams = WebSocketStreams(socket)
         await streams.greet("stdout")
@@ -184,6 +184,8 @@ class Handlers:
     async def _attach(self, request: web.Request) -> web.StreamResponse:
         _, unit = await self._find(request.match_info)
         ask = _ask(request.query)
+        if upgrade.asks_for(request, "SPDY/3.1"):
+            return await self._spdy(request, unit, attach=True)
         socket = await _websocket(request, _EXEC_PROTOCOLS)
         streams = WebSocketStreams(socket)
         await streams.greet("stdout")
@@ -192,8 +194,10 @@ class Handlers:
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:
         worker = await self._worker(request.match_info)
-        socket = await _websocket(request, _FORWARD_PROTOCOLS)
         netns = _netns(worker)
+        if upgrade.asks_for(request, "SPDY/3.1"):
+            return await self._spdy_forward(request, netns)
+        socket = await _websocket(request, _FORWARD_PROTOCOLS)
         if socket.ws_protocol == _TUNNEL_PROTOCOL:
             await portforward.SpdyForwarder(WebSocketTunnel(socket), netns).run()
             return socket
@@ -202,40 +206,41 @@ class Handlers:
         await portforward.serve_channels(socket, netns, ports)
         return socket
 
-    async def spdy(self, request: SpdyRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """A connection that asks for SPDY, as kubectl before 1.31 does."""
-        try:
-            if not tls.is_api_server(writer.get_extra_info("peercert")):
-                raise Missing("Forbidden: only the API server's client certificate is accepted", 403)
-            parts = request.path.strip("/").split("/")
-            if len(parts) not in (3, 4) or parts[0] not in ("exec", "attach", "portForward"):
-                raise Missing("404 page not found")
-            info = dict(zip(("namespace", "pod", "container"), parts[1:], strict=False))
-            if parts[0] == "portForward":
-                netns = _netns(await self._worker(info))
-                request.accept(writer, "portforward.k8s.io")
-                await portforward.SpdyForwarder(RawTunnel(reader, writer), netns).run()
-                return
-            _, unit = await self._find({"container": "", **info} if "container" in info else info)
-            ask = _ask(request.query)
-            chosen = request.choose(_SPDY_EXEC_PROTOCOLS)
-            if chosen is None:
-                raise Missing(f"none of {request.protocols} is one of {', '.join(_SPDY_EXEC_PROTOCOLS)}", 403)
-            request.accept(writer, chosen)
-        except Missing as error:
-            request.refuse(writer, error.status, str(error))
-            return
+    # SPDY, as kubectl before 1.31 speaks it ------------------------------------------------------------------------
+
+    async def _spdy(self, request: web.Request, unit: Unit, *, attach: bool) -> web.StreamResponse:
+        ask = _ask(request.query)
+        offered = _protocols(request)
+        chosen = next((name for name in _SPDY_EXEC_PROTOCOLS if name in offered), None)
+        if chosen is None:
+            raise Missing(f"none of {offered} is one of {', '.join(_SPDY_EXEC_PROTOCOLS)}", 403)
+        reader, writer = upgrade.take_over(request)
         streams = SpdyStreams(RawTunnel(reader, writer))
         expected: set[StreamName] = {"error"}
-        expected |= {name for name in ("stdin", "stdout", "stderr") if getattr(ask, name)}
-        if ask.tty:
-            expected.discard("stderr")
-        with contextlib.suppress(ConnectionError, TimeoutError):
+        expected |= {name for name in _STANDARD if getattr(ask, name)}
+        try:
+            _switch(writer, chosen)
             await streams.open(expected)
-            if parts[0] == "exec":
-                await execution.execute(unit, ask, streams, self._runtime)
-            else:
+            if attach:
                 await execution.attach(unit, ask, streams)
+            else:
+                await execution.execute(unit, ask, streams, self._runtime)
+        except (ConnectionError, TimeoutError):
+            pass  # the client went away
+        finally:
+            writer.close()
+        return web.Response()
+
+    async def _spdy_forward(self, request: web.Request, netns: Path | None) -> web.StreamResponse:
+        reader, writer = upgrade.take_over(request)
+        try:
+            _switch(writer, "portforward.k8s.io")
+            await portforward.SpdyForwarder(RawTunnel(reader, writer), netns).run()
+        except ConnectionError:
+            pass  # the client went away
+        finally:
+            writer.close()
+        return web.Response()
 
     # finding -----------------------------------------------------------------------------------------------------
 
@@ -268,6 +273,19 @@ def _netns(worker: Worker) -> Path | None:
     if state is None:
         raise Missing(f"pod {worker.pod.key} has no sandbox yet", 400)
     return Path(state.netns) if state.netns else None
+
+
+def _protocols(request: web.Request) -> list[str]:
+    """The stream protocols that a SPDY client offers."""
+    lines = request.headers.getall("X-Stream-Protocol-Version", [_SPDY_EXEC_PROTOCOLS[-1]])
+    return [name.strip() for line in lines for name in line.split(",")]
+
+
+def _switch(writer: asyncio.StreamWriter, protocol: str) -> None:
+    writer.write(
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n"
+        b"X-Stream-Protocol-Version: " + protocol.encode() + b"\r\n\r\n"
+    )
 
 
 async def _websocket(request: web.Request, protocols: tuple[str, ...]) -> web.WebSocketResponse:

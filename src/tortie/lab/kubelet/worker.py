@@ -418,9 +418,7 @@ class Worker:
         if wanted.phase == "Running" and self._network_seconds is not None:
             total, network = (time.monotonic() - self._seen) * 1000, self._network_seconds * 1000
             self._network_seconds = None
-            _log.info(
-                "pod running", pod=self.pod.key, milliseconds=round(total), network_milliseconds=round(network)
-            )
+            _log.info("pod running", pod=self.pod.key, milliseconds=round(total), network_milliseconds=round(network))
 
     def _event(self, kind: str, reason: str, message: str) -> None:
         self._services.event(self.pod, kind, reason, message)

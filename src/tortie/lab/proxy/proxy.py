@@ -55,7 +55,7 @@ class Proxy:
         self._nodes: Cache[k8s.Node] = Cache(
             client, NODES, field_selector=f"metadata.name={node}", on_event=self._node_changed
         )
-        health.register("proxy", timeout=max(60.0, 4 * verify_every))
+        health.register("proxy", timeout=None)
 
     def statistics(self) -> dict[str, float]:
         """Counters for metrics."""
@@ -72,6 +72,7 @@ class Proxy:
             await self._work()
 
     async def _work(self) -> None:
+        self._health.set_timeouts({"proxy": max(60.0, 4 * self._verify_every)})
         self._woken.set()
         while True:
             try:

@@ -109,9 +109,7 @@ def pod_ips(pod: Pod) -> list[str]:
 
 
 def _host_net(text: str) -> str:
-    base = text.partition("/")[0]
-    parsed = formats.address(base)
-    return f"{parsed}/{parsed.max_prefixlen}"
+    return formats.host_net(text.partition("/")[0])
 
 
 def _source_prefixes(annotations: dict[str, str]) -> tuple[str, ...]:
