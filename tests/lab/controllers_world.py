@@ -96,7 +96,7 @@ class Api:
     async def patch(self, resource: Resource[Any], namespace: str, name: str, patch: Object) -> Object:
         return await self.client.patch(resource.untyped(), name, patch, namespace=namespace or None)
 
-    async def eventually(self, ask: Callable[[], Awaitable[Any]], *, seconds: float = 15.0) -> Any:
+    async def eventually(self, ask: Callable[[], Awaitable[Any]], *, seconds: float = 30.0) -> Any:
         """The first answer that is true; an AssertionError with the last one after so many seconds."""
         deadline = time.monotonic() + seconds
         while True:

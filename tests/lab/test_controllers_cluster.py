@@ -151,8 +151,12 @@ async def test_a_services_slices_follow_its_pods(cluster: Cluster) -> None:
         )
         await api.eventually(lambda: addresses(True, 1))
         await api.eventually(lambda: addresses(False, 1))
-        endpoints = await api.get(ENDPOINTS, ns, "web")
-        assert [len(endpoints["subsets"][0][key]) for key in ("addresses", "notReadyAddresses")] == [1, 1]
+
+        async def in_endpoints() -> bool:
+            subset = (await api.get(ENDPOINTS, ns, "web"))["subsets"][0]
+            return [len(subset.get(key, ())) for key in ("addresses", "notReadyAddresses")] == [1, 1]
+
+        await api.eventually(in_endpoints)
         await api.patch(DEPLOYMENTS, ns, "web", {"spec": {"replicas": 0}})
         await api.eventually(lambda: addresses(True, 0))
         await api.client.delete(SERVICES, "web", ns)

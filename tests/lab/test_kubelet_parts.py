@@ -9,6 +9,7 @@ import pytest
 from tortie.lab.images import catalog
 from tortie.lab.kubelet import api, cni, environment, logs, rootfs, sandbox, status
 from tortie.lab.kubelet.environment import MissingReference, PodFacts, References
+from tortie.lab.kubelet.shim import log as shim_log
 
 
 def make_pod(**spec: Any) -> api.Pod:
@@ -270,6 +271,41 @@ async def test_logs_continue_over_a_rotation_and_join_long_lines(tmp_path: Path)
     assert await read_log(path) == "old 1\nold 2\nlong line\nerr\n"
     assert await read_log(path, tail=4) == "old 2\nlong line\nerr\n"
     assert await read_log(path, stream="stderr") == "err\n"
+
+
+async def test_a_log_is_rotated_and_what_is_followed_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shim_log, "LOG_LIMIT", 500)
+    path = tmp_path / "0.log"
+    log = shim_log.Log(str(path))
+    written = 0
+    got = b""
+
+    def running() -> bool:
+        """The container writes while its log is being read."""
+        nonlocal written
+        if written < 40:
+            log.write("stdout", f"line {written}\n".encode())
+            written += 1
+        return written < 40
+
+    async for chunk in logs.read(path, logs.Options(follow=True), running):
+        got += chunk
+    assert path.with_name("0.log.1").exists()
+    numbers = [int(line.split()[1]) for line in got.decode().splitlines()]
+    assert numbers == list(range(40))
+
+
+def test_partial_and_overlong_lines_are_kept_whole(tmp_path: Path) -> None:
+    log = shim_log.Log(str(tmp_path / "0.log"))
+    log.write("stdout", b"no end")
+    log.write("stderr", b"other\n")
+    log.write("stdout", b" yet\n" + b"x" * 20000 + b"\n" + b"tail")
+    log.finish()
+    rows = [line.split(" ", 3)[1:] for line in (tmp_path / "0.log").read_text().splitlines()]
+    assert rows[0] == ["stderr", "F", "other"]
+    assert rows[1] == ["stdout", "F", "no end yet"]
+    assert [(row[1], len(row[2])) for row in rows[2:4]] == [("P", 16384), ("F", 20000 - 16384)]
+    assert rows[4] == ["stdout", "F", "tail"]
 
 
 @pytest.mark.parametrize(

@@ -214,6 +214,41 @@ def test_kubectl_run_attaches_to_what_it_started(world: World) -> None:
     assert world.get("pod", "once") is None
 
 
+def test_run_with_a_terminal_attaches_and_removes_the_pod_afterwards(world: World) -> None:
+    ours, theirs = pty.openpty()
+    override = '{"spec":{"nodeName":"node-a"}}'
+    process = subprocess.Popen(
+        world.kubectl_command(
+            *("run", "term", "-it", "--rm", "--restart=Never", "--image=busybox", f"--overrides={override}", "--", "sh")
+        ),
+        stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        env={"HOME": "/tmp", "PATH": os.environ["PATH"]},
+    )  # fmt: skip
+    os.close(theirs)
+    seen = b""
+
+    def read_until(pattern: bytes) -> None:
+        nonlocal seen
+        deadline = time.monotonic() + 20
+        while not re.search(pattern, seen):
+            assert time.monotonic() < deadline, seen
+            if select.select([ours], [], [], 0.2)[0]:
+                try:
+                    seen += os.read(ours, 4096)
+                except OSError:
+                    return
+
+    wait_for(lambda: (world.get("pod", "term") or {}).get("status", {}).get("phase") == "Running", "it runs")
+    os.write(ours, b"\n")
+    read_until(b"# ")
+    os.write(ours, b"echo here-$((2*21)); exit\n")
+    read_until(b"here-42")
+    read_until(b'pod "term" deleted')
+    process.wait(20)
+    os.close(ours)
+    assert world.get("pod", "term") is None
+
+
 def test_attach_shows_the_output_of_the_running_command(world: World) -> None:
     process = subprocess.Popen(
         world.kubectl_command("attach", "shell", "-c", "main", "--quiet"), stdout=subprocess.PIPE, text=True

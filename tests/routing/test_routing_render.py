@@ -318,7 +318,7 @@ def _worlds(draw: st.DrawFn) -> World:
     )
 
 
-@hypothesis_settings(max_examples=150, deadline=None)
+@hypothesis_settings(max_examples=80, deadline=None)
 @given(_worlds())
 def test_bird_accepts_what_is_rendered_from_any_world(picture):
     rendered = render(picture)

@@ -34,7 +34,9 @@ recover=
 exec bird $recover -f -c {BIRD_CONFIG} -s {BIRD_CONTROL}"""
 
 # runsvdir is told to end with HUP, which it passes on as TERM to every runsv, if this shell dies without a word.
-_SUPERVISOR = """setpriv --pdeathsig HUP runsvdir -P {enabled} &
+_SUPERVISOR = """#!/bin/sh
+# Runs and supervises the services of calico-node; written by tortie node start.
+setpriv --pdeathsig HUP runsvdir -P {enabled} &
 child=$!
 stop() {{
   trap '' TERM INT
@@ -126,8 +128,9 @@ def stop_leftovers(enabled: Path = ENABLED, *, seconds: int = _STOP_SECONDS) -> 
 
 def supervise(enabled: Path = ENABLED) -> None:
     """Becomes the supervisor; does not return."""
-    script = _SUPERVISOR.format(enabled=shlex.quote(str(enabled)), seconds=_STOP_SECONDS)
-    os.execv("/bin/sh", ["calico-node", "-c", script])  # noqa: S606 - replaces this process
+    script = enabled.parent / "supervisor"
+    _script(script, _SUPERVISOR.format(enabled=shlex.quote(str(enabled)), seconds=_STOP_SECONDS))
+    os.execv("/bin/sh", ["calico-node", str(script)])  # noqa: S606 - replaces this process
 
 
 def _is_supervised(service: Path) -> bool:

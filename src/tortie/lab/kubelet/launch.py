@@ -165,14 +165,17 @@ async def launch(
 
 
 def _clear_old(directory: Path, attempt: int) -> None:
-    """Keeps the attempt before this one, for `logs --previous`."""
+    """Keeps log and end of the attempt before this one, for `logs --previous`; its files go, older attempts wholly."""
     for path in directory.glob("*"):
         number = path.name.split(".")[0]
-        if number.isdigit() and int(number) <= attempt - KEPT_ATTEMPTS:
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+        if not number.isdigit() or int(number) >= attempt:
+            continue
+        if path.is_dir():
+            old = [path] if int(number) <= attempt - KEPT_ATTEMPTS else path.glob("*-upper")
+            for part in old:
+                shutil.rmtree(part, ignore_errors=True)
+        elif int(number) <= attempt - KEPT_ATTEMPTS:
+            path.unlink(missing_ok=True)
 
 
 def _mounts(

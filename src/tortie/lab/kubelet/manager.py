@@ -20,6 +20,7 @@ from tortie.lab.kubelet.sandbox import SandboxError
 from tortie.lab.kubelet.worker import Worker
 from tortie.service.log import get_logger
 
+_ORPHAN_RETRY = 30.0
 _log = get_logger("kubelet.manager")
 
 
@@ -107,19 +108,25 @@ class Manager:
     # orphans -----------------------------------------------------------------------------------------------------
 
     async def _clean_up(self) -> None:
-        """Once the node's pods are known, what belongs to none of them goes."""
+        """Once the node's pods are known, what belongs to none of them goes; what the network refuses, later."""
         await self._cache.wait_synced()
+        while not await self._remove_orphans():
+            await asyncio.sleep(_ORPHAN_RETRY)
+
+    async def _remove_orphans(self) -> bool:
+        done = True
         base = self._services.config.root_dir / "pods"
         for directory in _entries(base):
             if directory.name not in self._workers:
-                await self._remove_orphan(directory)
+                done = await self._remove_orphan(directory) and done
         known = {worker.sandbox.id for worker in self.workers() if worker.sandbox is not None}
         recorded = {state.id for path in _entries(base) if (state := sandbox.load(path)) is not None}
         for attachment in self._services.runner.cached_attachments():
             if attachment.container_id not in known | recorded:
-                await self._detach(attachment)
+                done = await self._detach(attachment) and done
+        return done
 
-    async def _remove_orphan(self, directory: Path) -> None:
+    async def _remove_orphan(self, directory: Path) -> bool:
         state = sandbox.load(directory)
         _log.info("orphan removed", directory=directory.name, pod=f"{state.namespace}/{state.name}" if state else "")
         for container in _entries(directory / "containers"):
@@ -132,11 +139,12 @@ class Manager:
             try:
                 await sandbox.destroy(state, runner=self._services.runner, conf_dir=self._services.config.cni_conf_dir)
             except SandboxError as error:
-                _log.warning("orphan's sandbox stays until the next start", sandbox=state.id, error=str(error))
-                return
+                _log.warning("orphan's sandbox stays for now", sandbox=state.id, error=str(error))
+                return False
         sandbox.forget(directory)
+        return True
 
-    async def _detach(self, attachment: cni.Attachment) -> None:
+    async def _detach(self, attachment: cni.Attachment) -> bool:
         """An attachment whose pod directory is gone too."""
         alive = bool(attachment.netns) and linux.is_network_namespace(Path(attachment.netns))
         gone = cni.Attachment(
@@ -150,11 +158,12 @@ class Manager:
         try:
             await self._services.runner.delete(None, gone)
         except cni.CNIError as error:
-            _log.warning("attachment not removed", container=attachment.container_id, error=str(error))
-            return
+            _log.warning("attachment stays for now", container=attachment.container_id, error=str(error))
+            return False
         if alive:
             with contextlib.suppress(OSError):
                 linux.remove_network_namespace(Path(attachment.netns))
+        return True
 
 
 def _entries(directory: Path) -> list[Path]:

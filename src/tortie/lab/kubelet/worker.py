@@ -23,7 +23,7 @@ from tortie.lab.kubelet.unit import Unit
 from tortie.lab.kubelet.volumes import VolumeError, Volumes
 from tortie.service.log import get_logger
 
-_RETRY_FIRST, _RETRY_LIMIT = 1.0, 30.0
+_RETRY_FIRST, _RETRY_LIMIT = 1.0, 10.0
 _log = get_logger("kubelet.worker")
 
 
@@ -147,7 +147,6 @@ class Worker:
             await self._report()
             await self._end_sandbox()
             return None
-        self._retry_delay = _RETRY_FIRST if delay is None else self._retry_delay
         return delay
 
     async def _advance(self) -> float | None:
@@ -164,6 +163,7 @@ class Worker:
             delays.append(left)
         if not await self._ensure_sandbox():
             return self._next_retry()
+        self._retry_delay = _RETRY_FIRST
         delays += await self._keep_volumes()
         delays += await self._run_containers()
         return min(delays) if delays else None
@@ -265,6 +265,8 @@ class Worker:
             return
         if self.sandbox is not None:
             await self._destroy(self.sandbox)
+            self.sandbox = msgspec.structs.replace(self.sandbox, netns="", attached=False)
+            sandbox.save(self.directory, self.sandbox)
         self._torn_down = True
 
     # containers --------------------------------------------------------------------------------------------------
