@@ -4,7 +4,7 @@ In: type trees from `schema.dsl`, hooks and tables from the group modules beside
 registry, in order. What a kind does beyond being stored is in the module of its group.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +81,7 @@ _ROWS = (
          categories="all"),
     _Row("batch", "v1", "Job", "jobs", True, "", "status", True, "all"),
     _Row("batch", "v1", "CronJob", "cronjobs", True, "cj", "status", True, "all"),
+    _Row("batch", "v1beta1", "CronJob", "cronjobs", True, "cj", "status", True, "all"),  # what kubectl 1.20 asks for
     _Row("certificates.k8s.io", "v1", "CertificateSigningRequest", "certificatesigningrequests", False, "csr",
          "status approval"),
     _Row("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies", True, "netpol", "", True),
@@ -160,6 +161,13 @@ def _subresource(row: _Row, name: str) -> Subresource:
     return Subresource(name, row.kind, _WRITE)
 
 
+def _retyped(row: _Row, version: str) -> Callable[[dict[str, Any]], dict[str, Any]] | None:
+    """Old versions differ from v1 in nothing but their name."""
+    if not row.version.startswith("v1beta"):
+        return None
+    return lambda obj: {**obj, "apiVersion": f"{row.group}/{version}"}
+
+
 def kinds() -> Iterator[tuple[Kind, int]]:
     """Every built-in kind with the priority of its version."""
     types = dsl.types()
@@ -190,8 +198,8 @@ def kinds() -> Iterator[tuple[Kind, int]]:
                 unconditional_update=row.plural not in {"customresourcedefinitions", "apiservices"},
                 graceful=row.kind == "Pod",
                 orphan_by_default=False,
-                convert_in=own.convert_in,
-                convert_out=own.convert_out,
+                convert_in=own.convert_in or _retyped(row, "v1"),
+                convert_out=own.convert_out or _retyped(row, row.version),
                 name_rule=row.name_rule,
             ),
             row.version_priority,
