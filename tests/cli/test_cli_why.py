@@ -230,3 +230,23 @@ def test_a_cluster_answers_as_its_manifests_do(api_server: ApiServer) -> None:
         assert from_cluster.stderr == ""
         assert from_cluster.stdout == why(*arguments).stdout
         assert from_cluster.exit_code == why(*arguments).exit_code
+
+
+def test_a_workloads_name_stands_for_any_of_its_pods_and_a_plain_name_for_its_service(tmp_path: Path) -> None:
+    text = MANIFESTS.read_text().replace(
+        "{name: web, namespace: shop,", "{name: web-6d4cf56db6-x2x7q, namespace: shop,"
+    )
+    manifests = tmp_path / "world.yaml"
+    manifests.write_text(text)
+    result = why("shop/web", "shop/db:5432", manifests=manifests)
+    assert result.exit_code == 0
+    assert "from pod shop/web-6d4cf56db6-x2x7q" in result.stdout
+    # A pod called db exists, so `shop/db` is the pod; without it, the name is the service's.
+    manifests.write_text(
+        text.replace(
+            "{name: db, namespace: shop, labels: {app: db}}\nspec:\n  nodeName",
+            "{name: db-0, namespace: shop, labels: {app: db}}\nspec:\n  nodeName",
+        )
+    )
+    result = why("shop/web", "shop/db:15432", manifests=manifests)
+    assert "addressed as 10.96.0.20:15432" in result.stdout

@@ -43,6 +43,19 @@ def test_a_parents_new_label_visits_only_its_children() -> None:
     assert not change.matched
 
 
+def test_an_old_label_of_a_parent_makes_nobody_a_candidate() -> None:
+    index = LabelIndex()
+    add(index, "has(team)")
+    index.set_parent("p", {"team": "one"})
+    index.assign(item("x"), {}, ("p",))
+    index.set_parent("p", {"team": "two"})
+    before = index.evaluations
+    add(index, "team == 'one'")
+    assert index.evaluations == before
+    add(index, "team == 'two'")
+    assert index.evaluations == before + 1
+
+
 def test_a_selector_is_tried_only_for_items_that_meet_its_requirements() -> None:
     index = LabelIndex()
     for number in range(1000):

@@ -19,6 +19,8 @@ from calc_worlds import (
 )
 
 from tortie.felix.calc import Calculation
+from tortie.felix.calc.rules import SelectorSource, SetSpec
+from tortie.felix.calc.sets import SetTable
 from tortie.felix.messages import (
     HostEndpointUpdate,
     InSync,
@@ -493,3 +495,34 @@ def test_statistics_count_what_there_is() -> None:
     run.give((pod_key("a"), None), (policy_key("p"), None))
     assert run.calculation.statistics()["cluster_workload_endpoints"] == 1
     assert run.calculation.statistics()["active_policies"] == 0
+
+
+def test_a_pod_that_loses_its_label_leaves_the_set() -> None:
+    run = Run(pod(), profile(), policy(ingress=(from_selector(CLIENT[0]),)), pod("client", 9, node=OTHER))
+    assert run.members() == [{CLIENT[1]}]
+    [delta] = run.give((pod_key("client", OTHER), pod("other", 9)[1]))
+    assert isinstance(delta, IPSetDelta)
+    assert (delta.added, delta.removed) == (frozenset(), {CLIENT[1]})
+
+
+def test_every_named_port_of_a_rule_counts() -> None:
+    ports = (NamedPort("http", 6, 80), NamedPort("dns", 6, 53))
+    named = rule(protocol=6, dst={"named_ports": ("http", "dns"), "not_named_ports": ("dns", "http")})
+    run = Run(pod(ports=ports), profile(), policy(ingress=(named,)))
+    [side] = [found.dst for found in run.state.policies[policy_key("p")].ingress]
+    assert side.port_set_ids == tuple(reversed(side.not_port_set_ids))
+    assert run.members() == [{IPPort("10.0.0.1", 6, 80)}, {IPPort("10.0.0.1", 6, 53)}]
+
+
+def test_a_member_that_one_endpoint_takes_over_from_another_is_not_mentioned() -> None:
+    table = SetTable()
+    members = table.use(SetSpec("s:x", "net", SelectorSource(parse("all()"))))
+    assert members is not None
+    members.add(("10.0.0.1/32", "10.0.0.2/32"))
+    table.messages()
+    members.remove(("10.0.0.1/32",))
+    members.add(("10.0.0.1/32",))
+    members.add(("10.0.0.3/32",))
+    members.remove(("10.0.0.3/32",))
+    assert table.messages() == []
+    assert members.full().members == {"10.0.0.1/32", "10.0.0.2/32"}

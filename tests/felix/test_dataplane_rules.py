@@ -122,7 +122,9 @@ def test_a_rules_comment_tells_whether_everything_before_it_is_the_same() -> Non
     first, _ = policy_chains(POLICY, 4, CONFIG)
     import msgspec
 
-    changed = msgspec.structs.replace(POLICY, ingress=(*POLICY.ingress[:4], rule("deny", protocol=99), POLICY.ingress[5]))
+    changed = msgspec.structs.replace(
+        POLICY, ingress=(*POLICY.ingress[:4], rule("deny", protocol=99), POLICY.ingress[5])
+    )
     second, _ = policy_chains(changed, 4, CONFIG)
     same = [a == b for a, b in zip(first.user_data, second.user_data, strict=True)]
     assert same == [True] * (len(same) - 2) + [False, False]
@@ -175,7 +177,9 @@ def test_flow_log_prefixes_are_shortened_so_that_names_stay_distinct() -> None:
         "API0|GlobalNetworkPolicy/default.x"
     )
     long = {
-        flow_prefix("D", "P", inbound=False, index=12, flow_id="NetworkPolicy/ns/default." + "x" * 80 + end + "tail-of-it")
+        flow_prefix(
+            "D", "P", inbound=False, index=12, flow_id="NetworkPolicy/ns/default." + "x" * 80 + end + "tail-of-it"
+        )
         for end in "ab"
     }
     assert len(long) == 2

@@ -72,6 +72,11 @@ def destinations(loaded: Loaded, text: str, *, namespace: str, protocol: int) ->
     address = _address(host)
     if address:
         service = _service_at(loaded, address)
+    if service is None and not address and not _is_pod(loaded, host, namespace):
+        # `shop/catalog` is a service for whoever calls it, unless a pod has that very name.
+        first, slash, second = host.partition("/")
+        plain = ServiceKey(first, second) if slash else ServiceKey(namespace, host)
+        service = plain if isinstance(loaded.world.get(plain), Service) and protocol in _WITH_PORTS else None
     if service is not None:
         return list(_backends(loaded, service, port, protocol, via=address))
     end = _end(loaded, host, namespace)
@@ -131,7 +136,25 @@ def _pod(loaded: Loaded, name: str) -> End:
         node, address = loaded.host_pods[name]
         end = _node(loaded, node)
         return End(name=f"pod {name} (host network of node {node})", addresses=end.addresses or (address,))
+    for key, value in sorted(loaded.world.of(WorkloadEndpoint), key=lambda item: str(item[0])):
+        # A workload's name stands for any of its pods: they differ in nothing that policy sees.
+        if isinstance(key, WorkloadEndpointKey) and _is_of_workload(key.workload, name):
+            nets = (*value.ipv4_nets, *value.ipv6_nets)
+            return End(f"pod {key.workload}", tuple(net.partition("/")[0] for net in nets), key)
     raise TargetError(f"there is no pod {name} with an address; {_known_pods(loaded, name)}")
+
+
+def _is_of_workload(pod: str, workload: str) -> bool:
+    """Whether a pod's name is the workload's with one or two generated parts behind it (ReplicaSet's and its own)."""
+    rest = pod.removeprefix(f"{workload}-")
+    return rest != pod and rest.count("-") <= 1
+
+
+def _is_pod(loaded: Loaded, text: str, namespace: str) -> bool:
+    wanted = text if "/" in text else f"{namespace}/{text}"
+    return wanted in loaded.host_pods or any(
+        isinstance(key, WorkloadEndpointKey) and key.workload == wanted for key, _ in loaded.world.of(WorkloadEndpoint)
+    )
 
 
 def _known_pods(loaded: Loaded, name: str) -> str:

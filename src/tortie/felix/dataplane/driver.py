@@ -36,8 +36,12 @@ from tortie.felix.messages import (
     Message,
     PolicyRemove,
     PolicyUpdate,
+    PoolRemove,
+    PoolUpdate,
     ProfileRemove,
     ProfileUpdate,
+    RouteRemove,
+    RouteUpdate,
     ServiceRemove,
     ServiceUpdate,
     WorkloadEndpointRemove,
@@ -82,9 +86,12 @@ class Dataplane:
         self._writer: TableWriter | None = None
         self._statuses: dict[EndpointKey, EndpointStatus] = {}
         self._problems: dict[str, str] = {}
+        self._rejected: dict[str, str] = {}
+        self._chain_problems: dict[str, str] = {}
         self._failures = 0
         self._next_try = 0.0
         self._retry_at = 0.0
+        self._last_turn = time.monotonic()
         self._status_due = False
         self._counts = {"messages": 0, "applies": 0, "failures": 0, "repairs": 0}
         self._last_apply_seconds = 0.0
@@ -107,6 +114,11 @@ class Dataplane:
     def problems(self) -> dict[str, str]:
         """What is not in force as wished: object in the user's words -> why."""
         return dict(self._problems)
+
+    @property
+    def last_turn(self) -> float:
+        """When the loop last went round, on the monotonic clock; at least every ten seconds unless it hangs."""
+        return self._last_turn
 
     def statuses(self) -> list[EndpointStatus]:
         return list(self._statuses.values())
@@ -160,7 +172,7 @@ class Dataplane:
 
     def work(self) -> bool:
         """One turn of the loop without waiting: hears, drains, applies. True if everything queued is in force."""
-        now = time.monotonic()
+        now = self._last_turn = time.monotonic()
         self._hear(now)
         self._refresh(now)
         complete = self._drain()
@@ -209,10 +221,33 @@ class Dataplane:
             try:
                 self._handle(message)
             except (ValueError, KeyError) as error:
-                name = type(message).__name__
-                _LOG.error("message cannot be used", message=name, subject=_subject(message), error=str(error))
-                self._problems[f"{name} {_subject(message)}"] = str(error)
+                self._reject(message, str(error))
+            else:
+                self._rejected.pop(_subject(message), None)
         return not self._queue
+
+    def _reject(self, message: Message, reason: str) -> None:
+        """What cannot be used acts as if it were absent: what refers to it denies (spec/felix.md 7.1)."""
+        _LOG.error("a message cannot be used", message=type(message).__name__, object=_subject(message), reason=reason)
+        self._rejected[_subject(message)] = reason
+        self._status_due = True
+        match message:
+            case IPSetUpdate() | IPSetDelta():
+                self._handle(IPSetRemove(message.id))
+            case PolicyUpdate():
+                self._handle(PolicyRemove(message.key))
+            case ProfileUpdate():
+                self._handle(ProfileRemove(message.name))
+            case WorkloadEndpointUpdate():
+                self._workloads.remove(message.key)
+            case HostEndpointUpdate():
+                self._hosts.remove(message.key)
+            case RouteUpdate():
+                self._network.update(RouteRemove(message.cidr))
+            case PoolUpdate():
+                self._network.update(PoolRemove(message.name))
+            case _:
+                pass
 
     def _handle(self, message: Message) -> None:
         match message:
@@ -259,6 +294,8 @@ class Dataplane:
         self._interfaces_changed(self._interfaces.load(*self._kernel.interfaces()))
 
     def _interfaces_changed(self, names: set[str]) -> None:
+        if names:
+            self._status_due = True
         for name in names:
             self._workloads.interface_changed(name)
             self._hosts.interface_changed(name)
@@ -356,6 +393,7 @@ class Dataplane:
 
     def _apply_once(self, now: float) -> bool:
         assert self._kernel is not None and self._writer is not None
+        self._status_due = self._status_due or self._hosts.pending or self._workloads.pending or self._routes.pending
         self._hosts.resolve()
         self._workloads.resolve()
         self._network.resolve()
@@ -371,6 +409,7 @@ class Dataplane:
             self._routes.sync(self._kernel.route, now)
             unfinished = self._workloads.pending or self._network.pending or self._routes.pending
             self._retry_at = now + _KERNEL_RETRY if unfinished else 0.0
+            self._status_due = True
         if worked or self._status_due:
             self._publish()
         return worked
@@ -394,14 +433,18 @@ class Dataplane:
     # --- reporting -------------------------------------------------------------------------------------------------
 
     def _publish(self) -> None:
-        self._status_due = False
         problems: dict[str, str] = {}
-        named: dict[str, str] = dict(self._network.problems())
+        named: dict[str, str] = {**self._rejected, **self._network.problems()}
         for table in self._tables:
             problems |= table.problems()
             for owner, reason in table.problems_by_owner().items():
                 problems[owner] = named[owner] = reason
-        self._report(named)
+        if named != self._problems:
+            self._report(named)
+        if not self._status_due and problems == self._chain_problems:
+            return
+        self._status_due = False
+        self._chain_problems = problems
         statuses: dict[EndpointKey, EndpointStatus] = {}
         for status in (*self._workloads.statuses(problems), *self._hosts.statuses(problems)):
             statuses[status.key] = status

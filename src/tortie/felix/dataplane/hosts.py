@@ -15,6 +15,7 @@ from tortie.model.dataplane import HostEndpointKey
 from tortie.net.nft.statement import COUNTER, RETURN, Rule
 
 WILDCARD = "*"
+_LONGEST_NAME = 15
 
 
 class HostEndpoints:
@@ -103,6 +104,8 @@ class HostEndpoints:
             endpoint = self._endpoints[key]
             if endpoint.interface == WILDCARD:
                 result.setdefault(WILDCARD, endpoint)
+            elif len(endpoint.interface.encode()) > _LONGEST_NAME:
+                continue  # no interface can have such a name; the status says so
             elif endpoint.interface:
                 # Also before the interface exists, so that it is policed from its first packet on.
                 result.setdefault(endpoint.interface, endpoint)

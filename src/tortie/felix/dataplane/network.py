@@ -30,6 +30,7 @@ from tortie.felix.messages import (
 from tortie.model.dataplane import IPPool
 from tortie.net.netlink import Netlink
 
+IPIP_DEVICE = "tunl0"
 NetworkMessage = (
     PoolUpdate
     | PoolRemove
@@ -64,7 +65,9 @@ class Network:
         self._routes_changed = True
 
     def update(self, message: NetworkMessage) -> None:
+        """Raises ValueError for a CIDR that is none."""
         if isinstance(message, PoolUpdate):
+            parse_net(message.pool.cidr)
             self._pools[message.name] = message.pool
             self._routes_changed = True
         elif isinstance(message, PoolRemove):
@@ -75,8 +78,11 @@ class Network:
         elif isinstance(message, NodeRemove):
             self._nodes.pop(message.key.name, None)
         elif isinstance(message, ServiceCIDRs):
+            for cidr in message.cidrs:
+                parse_net(cidr)
             self._cidrs = message.cidrs
         elif isinstance(message, RouteUpdate):
+            parse_net(message.cidr)
             self._remote[message.cidr] = message
             self._routes_changed = True
         elif isinstance(message, RouteRemove):
@@ -110,11 +116,14 @@ class Network:
         return self._encapsulation.vxlan if version == 4 else self._encapsulation.vxlan_v6
 
     def situation(self, version: int) -> dict[str, bool]:
+        """The part of `static.Situation` that follows from the network."""
+
         def of_version(cidr: str) -> bool:
             return (":" in cidr) == (version == 6)
 
         return {
             "vxlan": self.vxlan(version),
+            "ipip": self._encapsulation.ipip and version == 4,
             "masquerade": any(pool.nat_outgoing and of_version(pool.cidr) for pool in self._pools.values()),
             "service_cidrs": any(of_version(cidr) for cidr in self._cidrs),
         }
@@ -258,7 +267,10 @@ class Network:
             tunnel.due = True
 
     def problems(self) -> dict[str, str]:
-        return {tunnel.name: tunnel.error for tunnel in self._tunnels.values() if tunnel.error}
+        result = {tunnel.name: tunnel.error for tunnel in self._tunnels.values() if tunnel.error}
+        if self._encapsulation.ipip and self._interfaces.get(IPIP_DEVICE) is None:
+            result["IPIP"] = f"there is no {IPIP_DEVICE}: the kernel lacks IPIP tunnels; use VXLAN or no encapsulation"
+        return result
 
     def statistics(self) -> dict[str, int]:
         return {

@@ -61,7 +61,7 @@ VXLAN_DEVICE: dict[int, str] = {4: "vxlan.calico", 6: "vxlan-v6.calico"}
 
 _ESTABLISHED = ConntrackState(("established", "related"))
 _ND_AND_MLD = (130, 131, 132, 133, 135, 136)
-_TCP, _UDP, _ICMPV6 = 6, 17, 58
+_TCP, _UDP, _ICMPV6, _IPIP = 6, 17, 58, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,7 @@ class Situation:
     spoofing: (interface, CIDR) pairs of workloads that may send from addresses that are not theirs."""
 
     vxlan: bool = False
+    ipip: bool = False
     masquerade: bool = False
     service_cidrs: bool = False
     host_dispatch: tuple[tuple[str, str], ...] = ()
@@ -254,6 +255,10 @@ def _input(situation: Situation, version: Version, config: DataplaneConfig) -> l
         local = AddressType(("daddr",), "local")
         rules.append(Rule((*_vxlan_port(config), known, local, COUNTER, ACCEPT), "VXLAN from a known node"))
         rules.append(Rule((*_vxlan_port(config), COUNTER, DROP), "VXLAN from elsewhere"))
+    if situation.ipip:
+        known = AddressSet("saddr", version, _known(version, ALL_HOSTS))
+        rules.append(Rule((Protocol(_IPIP), known, AddressType(("daddr",), "local"), COUNTER, ACCEPT), "IPIP of a node"))
+        rules.append(Rule((Protocol(_IPIP), COUNTER, DROP), "IPIP from elsewhere"))
     rules += [Rule((match, Verdict("goto", "filter-cali-wl-to-host"))) for match in _to_workloads("iifname", config)]
     if _layers(situation, "filter"):
         rules += [
@@ -293,6 +298,9 @@ def _output(situation: Situation, version: Version, config: DataplaneConfig) -> 
         known = AddressSet("daddr", version, _known(version, VXLAN_HOSTS))
         local = AddressType(("saddr",), "local")
         rules.append(Rule((*_vxlan_port(config), local, known, COUNTER, ACCEPT), "VXLAN to a known node"))
+    if situation.ipip:
+        known = AddressSet("daddr", version, _known(version, ALL_HOSTS))
+        rules.append(Rule((Protocol(_IPIP), AddressType(("saddr",), "local"), known, COUNTER, ACCEPT), "IPIP to a node"))
     rules.append(Rule((DestinationTranslated(), ACCEPT), "judged in postrouting"))
     rules.append(Rule((Verdict("jump", "filter-cali-to-host-endpoint"),)))
     return rules

@@ -55,6 +55,7 @@ class TableState:
         self.dirty_maps: set[str] = set()
         # What the kernel holds.
         self.exists = False
+        self._rules = 0
         self.written: dict[str, Chain] = {}
         self.written_sets: dict[str, nft.SetType] = {}
         self.written_maps: dict[str, dict[str, str]] = {}
@@ -205,12 +206,14 @@ class TableState:
         """The kernel has taken the plan."""
         if plan.whole:
             self.written, self.written_sets, self.written_maps = {}, {}, {}
+            self._rules = 0
             self.exists = True
         for name, chain in plan.chains.items():
-            if chain is None:
-                self.written.pop(name, None)
-            else:
+            old = self.written.pop(name, None)
+            self._rules -= len(old.rules) if old is not None else 0
+            if chain is not None:
                 self.written[name] = chain
+                self._rules += len(chain.rules)
         for name, kind in plan.sets.items():
             if kind is None:
                 self.written_sets.pop(name, None)
@@ -249,9 +252,8 @@ class TableState:
     def statistics(self) -> dict[str, int]:
         return {
             "chains": len(self.written),
-            "rules": sum(len(chain.rules) for chain in self.written.values()),
+            "rules": self._rules,
             "sets": len(self.written_sets),
             "maps": len(self.written_maps),
-            "members": sum(len(self.sets[name].members) for name in self.written_sets if name in self.sets),
             "problems": len(self.faults) + len(self.broken_sets),
         }

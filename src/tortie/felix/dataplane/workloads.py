@@ -12,11 +12,12 @@ from tortie.felix.dataplane.config import DataplaneConfig
 from tortie.felix.dataplane.endpoints import workload_chains
 from tortie.felix.dataplane.interfaces import Interfaces
 from tortie.felix.dataplane.routes import RouteTable, Wanted
+from tortie.felix.dataplane.sets import parse_net
 from tortie.felix.dataplane.table import TableState
 from tortie.felix.messages import EndpointStatus, WorkloadEndpointUpdate
 from tortie.model.dataplane import WorkloadEndpointKey
 from tortie.net import neighbour, sysctl
-from tortie.net.link import Link
+from tortie.net.link import Link, mac_bytes
 from tortie.net.netlink import Netlink, NetlinkError
 
 
@@ -54,12 +55,17 @@ class Workloads:
     # --- messages --------------------------------------------------------------------------------------------------
 
     def update(self, message: WorkloadEndpointUpdate) -> None:
-        self.remove(message.key, replaced_by=message)
+        """Raises ValueError for an address or MAC that is none."""
+        for net in (*message.ipv4_nets, *message.ipv6_nets, *message.allowed_source_prefixes):
+            parse_net(net)
+        if message.mac:
+            mac_bytes(message.mac)
+        self.remove(message.key)
         self._endpoints[message.key] = message
         self._claims.setdefault(message.interface, set()).add(message.key)
         self._dirty.add(message.interface)
 
-    def remove(self, key: WorkloadEndpointKey, replaced_by: WorkloadEndpointUpdate | None = None) -> None:
+    def remove(self, key: WorkloadEndpointKey) -> None:
         old = self._endpoints.pop(key, None)
         if old is None:
             return
