@@ -71,15 +71,15 @@ def profile(namespace: str, **labels: str) -> Update:
 def policy(number: int, *, namespaces: int, apps: int, port: int = 8080, generation: int = 1) -> Update:
     namespace = f"ns-{number % namespaces}"
     app = f"app-{number // namespaces % apps}"
-    scope = f"projectcalico.org/namespace == '{namespace}'"
-    orchestrator = "projectcalico.org/orchestrator == 'k8s'"
-    peer = EntityMatch(selector=f"({scope}) && ({orchestrator} && tier == 'front' && app != '{app}')")
+    scope = f'projectcalico.org/namespace == "{namespace}"'
+    orchestrator = 'projectcalico.org/orchestrator == "k8s"'
+    peer = EntityMatch(selector=f'({scope} && ({orchestrator} && tier == "front" && app != "{app}"))')
     return Update(
         key=PolicyKey(kind="KubernetesNetworkPolicy", namespace=namespace, name=f"policy-{number}"),
         value=Policy(
             tier="default",
             order=1000.0,
-            selector=f"({orchestrator} && app == '{app}') && {scope}",
+            selector=f'(({orchestrator} && app == "{app}") && {scope})',
             ingress=(Rule(action="allow", protocol=6, src=peer, dst=EntityMatch(ports=(PortRange(port, port),))),),
             generation=generation,
         ),
@@ -101,6 +101,7 @@ def full(name: str, *, pods: int, policies: int, namespaces: int, nodes: int, ap
     updates = list(cluster(pods=pods, policies=policies, namespaces=namespaces, nodes=nodes, apps=apps))
     gc.collect()
     gc.freeze()
+    gc.disable()  # as the daemon does until the first snapshot is in force
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.perf_counter()
     calculation = Calculation(NODE)
@@ -115,6 +116,7 @@ def full(name: str, *, pods: int, policies: int, namespaces: int, nodes: int, ap
     emit(f"calc.full.{name}.memory", grown, "MiB", scale)
     emit(f"calc.full.{name}.messages", len(messages), "messages", scale)
     emit(f"calc.full.{name}.active_policies", local["active_policies"], "policies", scale)
+    gc.enable()
     gc.unfreeze()
 
 

@@ -44,10 +44,12 @@ def emit(name: str, value: float, unit: str, scale: str) -> None:
 
 
 def some_policy(number: int, sets: int, turn: int = 0) -> PolicyUpdate:
-    """Each rule has a selector; most have one port, every third a list of ports that other policies have as well."""
+    """Each rule has a selector; most have one port, every third a list of ports that other policies have as well. From
+    turn to turn one rule changes."""
     rules = []
     for index in range(RULES_A_POLICY):
-        ports = [PortRange(1000 + turn + index, 1000 + turn + index)]
+        port = 1000 + index if index != 4 else 2000 + turn
+        ports = [PortRange(port, port)]
         if index % 3 == 0:
             ports = [PortRange(80, 80), PortRange(443, 443), PortRange(8000 + index, 8100)]
         rules.append(

@@ -9,7 +9,9 @@ from tortie.apiserver.schema.node import from_openapi
 
 POD = dsl.types()["Pod"]
 SERVICE = dsl.types()["Service"]
-FREE = from_openapi({"type": "object", "additionalProperties": {"type": "object", "additionalProperties": {"type": "string"}}})
+FREE = from_openapi(
+    {"type": "object", "additionalProperties": {"type": "object", "additionalProperties": {"type": "string"}}}
+)
 
 
 def test_a_set_names_list_items_by_their_keys_and_atomic_maps_as_one() -> None:

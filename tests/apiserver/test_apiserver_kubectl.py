@@ -63,7 +63,9 @@ def kubectl(shared_api_server: ApiServer, old: bool) -> Kubectl:
 
 
 @pytest.fixture
-def namespace(shared_api_server: ApiServer, kubectl: Kubectl, old: bool, request: pytest.FixtureRequest) -> Iterator[str]:
+def namespace(
+    shared_api_server: ApiServer, kubectl: Kubectl, old: bool, request: pytest.FixtureRequest
+) -> Iterator[str]:
     digest = abs(hash(request.node.name)) % 10_000
     name = f"t{'old' if old else 'new'}-{digest}"
     kubectl("create", "namespace", name)
@@ -93,7 +95,9 @@ def manifests(tmp_path: Path, namespace: str) -> Path:
     return tmp_path
 
 
-def test_nodes_and_pods_are_shown_wide(kubectl: Kubectl, namespace: str, shared_api_server: ApiServer, old: bool) -> None:
+def test_nodes_and_pods_are_shown_wide(
+    kubectl: Kubectl, namespace: str, shared_api_server: ApiServer, old: bool
+) -> None:
     node = f"node-{'old' if old else 'new'}"
     status = {
         "addresses": [{"type": "InternalIP", "address": "172.30.0.11"}],
@@ -146,7 +150,9 @@ def test_a_directory_is_applied_diffed_changed_and_deleted(kubectl: Kubectl, man
     assert deleted.count(" deleted") == 4
 
 
-def test_server_side_apply_reports_conflicts_and_can_force(kubectl: Kubectl, manifests: Path, namespace: str, old: bool) -> None:
+def test_server_side_apply_reports_conflicts_and_can_force(
+    kubectl: Kubectl, manifests: Path, namespace: str, old: bool
+) -> None:
     file = str(manifests / "1-app.yaml")
     assert kubectl("apply", "--server-side", "-f", file).stdout.count("serverside-applied") == 2
     kubectl("scale", "deploy", "web", "-n", namespace, "--replicas=7")
@@ -169,9 +175,7 @@ def test_explain_networkpolicy_means_the_kubernetes_one(kubectl: Kubectl) -> Non
     assert "namespaceSelector" in calico
 
 
-def test_a_namespace_is_deleted_with_what_is_in_it(
-    kubectl: Kubectl, shared_api_server: ApiServer, old: bool
-) -> None:
+def test_a_namespace_is_deleted_with_what_is_in_it(kubectl: Kubectl, shared_api_server: ApiServer, old: bool) -> None:
     name = f"short-lived-{'old' if old else 'new'}"
     kubectl("create", "ns", name)
     kubectl("create", "configmap", "a", "-n", name, "--from-literal=k=v")
@@ -312,7 +316,8 @@ def test_rollout_status_follows_a_deployment(
     kubectl("create", "deployment", "d", "--image=nginx", "-n", namespace)
     program = debian_kubectl() if old else new_kubectl()
     waiting = subprocess.Popen(
-        [program, f"--kubeconfig={shared_api_server.kubeconfig}", "rollout", "status", "deploy/d", "-n", namespace, "--timeout=20s"],
+        [program, f"--kubeconfig={shared_api_server.kubeconfig}", "rollout", "status", "deploy/d", "-n", namespace,
+         "--timeout=20s"],
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     status = {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1}

@@ -91,7 +91,12 @@ def test_strategic_merge_replaces_lists_without_a_merge_key() -> None:
 
 def test_strategic_merge_orders_a_list_as_the_patch_says() -> None:
     old = _pod({"name": "a"}, {"name": "b"})
-    patch = {"spec": {"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}], "containers": [{"name": "b", "tty": True}]}}
+    patch = {
+        "spec": {
+            "$setElementOrder/containers": [{"name": "b"}, {"name": "a"}],
+            "containers": [{"name": "b", "tty": True}],
+        }
+    }
     assert strategic_merge(old, patch, POD) == _pod({"name": "b", "tty": True}, {"name": "a"})
 
 

@@ -51,7 +51,7 @@ def test_field_selectors_compare_name_namespace_and_the_kinds_own_fields() -> No
 
 
 def test_an_unknown_field_is_refused_by_name() -> None:
-    with pytest.raises(StatusError, match="field label not supported: spec.colour"):
+    with pytest.raises(StatusError, match=r"field label not supported: spec\.colour"):
         parse_fields("spec.colour=red", {}, namespaced=True)
 
 

@@ -153,7 +153,9 @@ async def test_a_failed_write_changes_nothing_and_the_next_one_works(store: Stor
     collection = store.collection("things")
     with pytest.raises(StatusError, match="no space is left") as caught:
         for number in range(1000):
-            await store.put(collection, ("", "big"), {"metadata": {"name": "big"}, "data": "x" * 100_000 * (number + 1)})
+            await store.put(
+                collection, ("", "big"), {"metadata": {"name": "big"}, "data": "x" * 100_000 * (number + 1)}
+            )
     assert caught.value.code == 500
     assert collection.get(("", "a")).revision == revision  # type: ignore[union-attr]
     store.journal._db.execute("PRAGMA max_page_count = 1000000")

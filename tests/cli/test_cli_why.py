@@ -83,7 +83,7 @@ def test_json_says_the_same() -> None:
         {"kind": "KubernetesNetworkPolicy", "namespace": "shop", "name": "db"}
     ]
     assert [stage["direction"] for stage in connection["trace"]] == ["egress", "ingress"]
-    assert connection["packet"]["dst_port"] == 9187
+    assert connection["packet"]["dstPort"] == 9187
 
 
 # --- names of ends -------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from dataplane_world import checksum, new_namespace, run
 from tortie.felix.calc import Calculation
 from tortie.felix.dataplane import Dataplane, DataplaneConfig
 from tortie.felix.messages import ConfigUpdate
-from tortie.model.dataplane import Node, NodeKey, Update
+from tortie.model.dataplane import Key, Node, NodeKey, Update
 from tortie.net import namespace, netlink
 from tortie.net.netlink import Netlink
 from tortie.policy.packet import Packet
@@ -98,6 +98,17 @@ class KernelJudge:
             finally:
                 kernel.close()
 
+    @contextlib.contextmanager
+    def walking(self) -> Iterator["Walk"]:
+        """One calculation and one dataplane that go from case to case by differences."""
+        dataplane = Dataplane(DataplaneConfig(node=NODE, check_conntrack_invalid=False))
+        with namespace.inside(self._namespace):
+            kernel = dataplane.open()
+            try:
+                yield Walk(dataplane)
+            finally:
+                kernel.close()
+
     def passes(self, packet: Packet, entry: str, exit_: str) -> bool:
         """Whether a packet that comes in by interface `entry` ("" for: sent by the node) leaves by `exit_` ("" for: is
         delivered to the node)."""
@@ -120,6 +131,45 @@ class KernelJudge:
     def _forget_connections(self) -> None:
         for family in (2, 10):
             self._conntrack.request(1 << 8 | 2, 0, struct.pack(">BBH", family, 0, 0), "forgetting all connections")
+
+
+class Walk:
+    def __init__(self, dataplane: Dataplane) -> None:
+        self.dataplane = dataplane
+        self._calculation = Calculation(NODE)
+        self._known: set[Key] = set()
+
+    def go(self, updates: tuple[Update, ...]) -> None:
+        wanted = (*NODES, *updates)
+        keys = {update.key for update in wanted}
+        self._calculation.update([*wanted, *[Update(key, None) for key in self._known - keys]])
+        self._known = keys
+        self._calculation.in_sync()
+        self.dataplane.enqueue(self._calculation.flush())
+        while not self.dataplane.work():
+            pass
+        assert self.dataplane.ready, self.dataplane.problems()
+        assert not self.dataplane.problems()
+
+    def chains(self) -> dict[str, dict[str, list[bytes]]]:
+        """What is written, by family and chain."""
+        return {table.family: table.expected_chains() for table in self.dataplane._tables}
+
+    def elements(self) -> dict[str, set[bytes]]:
+        return {
+            f"{table.family} {name}": table.expected_keys(name)
+            for table in self.dataplane._tables
+            for name in table.set_names()
+        }
+
+    def differs(self) -> str:
+        """What the kernel has otherwise than written."""
+        writer = self.dataplane._writer
+        assert writer is not None
+        wrong = [
+            name for table in self.dataplane._tables for name in table.set_names() if not writer.verify_set(table, name)
+        ]
+        return writer.verify() or ", ".join(wrong)
 
 
 def _empty(fd: int) -> None:

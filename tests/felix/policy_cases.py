@@ -340,8 +340,9 @@ def profiles(draw: st.DrawFn) -> list[tuple[ProfileKey, Profile]]:
     for namespace in NAMESPACES:
         unusual = draw(maybe) and draw(st.booleans())
         labels = {"pcns.projectcalico.org/name": namespace, "pcns.team": draw(st.sampled_from(("one", "two")))}
-        if draw(maybe):
-            labels["env"] = "inherited"
+        inherited = draw(st.sampled_from(("", "", "x", "inherited")))
+        if inherited:
+            labels["env"] = inherited
         found.append(
             (
                 ProfileKey(f"kns.{namespace}"),

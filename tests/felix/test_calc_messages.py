@@ -207,6 +207,13 @@ def test_a_policy_that_turns_invalid_is_as_if_deleted_and_the_rest_stays() -> No
     assert run.calculation.problems == {}
 
 
+def test_what_conversion_left_out_of_an_active_policy_is_told() -> None:
+    run = Run(pod(), profile(), policy(errors=("rule 1 is left out: no such port",)), policy("q", selector="has(none)"))
+    assert run.calculation.incomplete == {policy_key("p"): "rule 1 is left out: no such port"}
+    run.give(policy())
+    assert run.calculation.incomplete == {}
+
+
 def test_a_selector_of_a_namespace_is_judged_when_an_endpoint_meets_it() -> None:
     bad = policy(selector="a == && projectcalico.org/namespace == 'red'")
     run = Run(bad, profile())

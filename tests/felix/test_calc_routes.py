@@ -117,6 +117,20 @@ def test_nodes_and_their_tunnel_addresses_are_routes() -> None:
     }
 
 
+def test_of_several_claims_on_an_address_the_strongest_counts_then_the_first_node_by_name() -> None:
+    nodes: list[Item] = [(NodeKey(f"node-{number}"), Node(ipv4="172.30.0.50")) for number in range(9, 2, -1)]
+    run = Run(OURS, pool(), *nodes)
+    found = route(run, "172.30.0.50/32")
+    assert found is not None and found.node == "node-3"
+    tunnel = (NodeKey(OTHER), Node(ipv4="172.30.0.12", vxlan_tunnel_ipv4="10.0.2.1"))
+    run = Run(OURS, tunnel, nodes[0], pool(), block("10.0.2.0/26", "node-9", ("10.0.2.1", OTHER)))
+    found = route(run, "10.0.2.1/32")
+    assert found is not None and (found.kind, found.node) == ("remote-tunnel", OTHER)
+    run.give((NodeKey(OTHER), Node(ipv4="172.30.0.12")))
+    found = route(run, "10.0.2.1/32")
+    assert found is not None and found.kind == "borrowed"
+
+
 def test_a_zero_length_block_is_no_route() -> None:
     assert route(Run(OURS, NEAR, block("0.0.0.0/0", OTHER)), "0.0.0.0/0") is None
 

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 from dataplane_world import (
     ALLOW_ALL,
@@ -34,10 +35,12 @@ from tortie.felix.messages import (
     IPSetRemove,
     IPSetUpdate,
     PolicyRemove,
+    PoolUpdate,
+    RouteUpdate,
     RuleSide,
     WorkloadEndpointRemove,
 )
-from tortie.model.dataplane import PortRange
+from tortie.model.dataplane import IPPool, PortRange
 from tortie.net import namespace, sysctl
 
 pytestmark = pytest.mark.netns
@@ -145,8 +148,6 @@ def test_an_endpoint_whose_interface_appears_later_is_programmed_then(made: Worl
 
 def test_of_two_endpoints_with_one_interface_the_lowest_id_counts(pair: tuple[Node, Pod, Pod]) -> None:
     node, client, server = pair
-    import msgspec
-
     other = msgspec.structs.replace(
         client.endpoint(tier(egress=["none"])), key=msgspec.structs.replace(client.key, workload="default/zzz")
     )
@@ -344,6 +345,38 @@ def test_a_set_the_kernel_refuses_closes_what_uses_it_and_nothing_else(pair: tup
         policy("uses-missing", ingress=[rule("deny", src=RuleSide(set_ids=("s:missing",))), rule("allow")]),
     )
     until(lambda: client.tcp(server.ip, 80))
+
+
+def test_objects_with_impossible_values_count_as_absent_and_are_named(pair: tuple[Node, Pod, Pod]) -> None:
+    node, client, server = pair
+    bad_net = rule("allow", src=RuleSide(nets=("10.0.0.0/33",)))
+    node.begin(
+        ALLOW_ALL,
+        policy("bad", ingress=[bad_net]),
+        IPSetUpdate("s:bad", "net", frozenset({"10.0.0.1/32", "nonsense"})),
+        policy("uses-bad-set", ingress=[rule("deny", src=RuleSide(set_ids=("s:bad",))), rule("allow")]),
+        RouteUpdate("10.65.0.x/26", "local-block", "n1", node.ip, "none", True),
+        PoolUpdate("bad-pool", IPPool(cidr="everything")),
+        client.endpoint(),
+        server.endpoint(tier(ingress=["bad"])),
+    )
+    assert node.dataplane is not None
+    assert node.dataplane.problems().keys() >= {"GlobalNetworkPolicy bad", "s:bad", "10.65.0.x/26", "bad-pool"}
+    assert not client.tcp(server.ip, 80)
+    node.send(server.endpoint(tier(ingress=["uses-bad-set"])))
+    assert not client.tcp(server.ip, 80)
+    node.send(server.endpoint())
+    assert client.tcp(server.ip, 80)
+    node.send(msgspec.structs.replace(server.endpoint(), ipv4_nets=("10.65.0.300/32",)))
+    assert not client.tcp(server.ip, 80)
+    assert server.ip not in tool(node.fd, "ip", "route")
+    node.send(
+        policy("bad", ingress=[rule("allow")]),
+        IPSetUpdate("s:bad", "net", frozenset()),
+        server.endpoint(tier(ingress=["bad"])),
+    )
+    until(lambda: client.tcp(server.ip, 80))
+    assert node.dataplane.problems().keys() == {"10.65.0.x/26", "bad-pool"}
 
 
 def test_chains_that_loop_are_found_by_halving(pair: tuple[Node, Pod, Pod]) -> None:

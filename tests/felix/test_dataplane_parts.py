@@ -212,6 +212,13 @@ def test_parameters_are_read_in_any_case_and_unknown_ones_passed_over() -> None:
     assert DataplaneConfig.of({}, node="n") == DataplaneConfig(node="n")
 
 
+def test_felixs_defaults_are_the_dataplanes_defaults() -> None:
+    from tortie.felix.config import BY_NAME
+
+    defaults = {parameter.name: parameter.default for parameter in BY_NAME.values() if parameter.default}
+    assert DataplaneConfig.of(defaults) == DataplaneConfig()
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, Phase, given, note, seed, settings
 from hypothesis import strategies as st
-from kernel_judge import NODE, NODE_IP4, NODE_IP6, UPLINK, KernelJudge
+from kernel_judge import NODE, NODE_IP4, NODE_IP6, NODES, UPLINK, KernelJudge
 from policy_cases import OUTSIDE_V4, OUTSIDE_V6, PORTS, Case, cases
 
 from tortie.model.dataplane import EndpointKey, WorkloadEndpoint, WorkloadEndpointKey
@@ -19,11 +19,9 @@ from tortie.policy.engine import evaluate
 from tortie.policy.packet import Packet
 from tortie.policy.world import World
 
-from kernel_judge import NODES  # isort: skip
-
 pytestmark = pytest.mark.netns
 
-EXAMPLES = int(os.environ.get("TORTIE_DIFFERENTIAL_EXAMPLES", "400"))
+EXAMPLES = int(os.environ.get("TORTIE_DIFFERENTIAL_EXAMPLES", "240"))
 SEED = int(os.environ.get("TORTIE_DIFFERENTIAL_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
 _settings = settings(
     max_examples=EXAMPLES,
@@ -64,7 +62,7 @@ def _ambiguous(case: Case, packet: Packet) -> bool:
 
 
 @seed(SEED)
-@given(case=cases())
+@given(case=cases(most_packets=14))
 @_settings
 def test_packets_of_pods_get_the_same_verdict_from_kernel_and_engine(judge: KernelJudge, case: Case) -> None:
     world = World((*NODES, *case.updates))
@@ -98,7 +96,7 @@ def host_packets(draw: st.DrawFn) -> Packet:
 
 
 @seed(SEED)
-@given(case=cases(most_packets=1), packets=st.lists(host_packets(), min_size=2, max_size=6))
+@given(case=cases(most_packets=1), packets=st.lists(host_packets(), min_size=4, max_size=14))
 @_settings
 def test_packets_of_the_node_itself_get_the_same_verdict(judge: KernelJudge, case: Case, packets: list[Packet]) -> None:
     world = World((*NODES, *case.updates))
@@ -113,7 +111,32 @@ def test_packets_of_the_node_itself_get_the_same_verdict(judge: KernelJudge, cas
             assert found == verdict.allowed, f"kernel {found}, engine {verdict.allowed}: {packet}"
 
 
+@seed(SEED)
+@given(walk=st.lists(cases(most_packets=3), min_size=2, max_size=4))
+@settings(_settings, max_examples=EXAMPLES // 8)
+def test_going_from_world_to_world_by_differences_ends_where_a_fresh_start_would(
+    judge: KernelJudge, walk: list[Case]
+) -> None:
+    with judge.walking() as walking:
+        for case in walk:
+            walking.go(case.updates)
+            assert walking.differs() == ""
+        chains, elements = walking.chains(), walking.elements()
+        world = World((*NODES, *walk[-1].updates))
+        for packet in walk[-1].packets:
+            if not _ambiguous(walk[-1], packet):
+                expected = all(stage.allowed for stage in evaluate(world, packet).stages if stage.node == NODE)
+                found = judge.passes(packet, _interface(walk[-1], packet.src), _interface(walk[-1], packet.dst))
+                judged["forwarded"] += 1
+                assert found == expected, f"kernel {found}, engine {expected}: {packet}"
+    with judge.walking() as fresh:
+        fresh.go(walk[-1].updates)
+        assert fresh.differs() == ""
+        assert chains == fresh.chains()
+        assert elements == fresh.elements()
+
+
 def test_enough_was_judged() -> None:
     print(judged)
-    if EXAMPLES >= 400:
+    if EXAMPLES >= 240:
         assert judged["forwarded"] + judged["host"] >= 2000

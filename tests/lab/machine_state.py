@@ -29,6 +29,18 @@ def snapshot() -> dict[str, list[str]]:
     }
 
 
+def differences(before: dict[str, list[str]], after: dict[str, list[str]]) -> dict[str, list[str]]:
+    """What `after` has or lacks against `before`, by kind. Other labs of the machine may start and end processes of
+    theirs meanwhile, so of processes only new ones count."""
+    found = {}
+    for what, lines in before.items():
+        new = [f"new: {line}" for line in after[what] if line not in lines]
+        gone = [f"gone: {line}" for line in lines if line not in after[what] and what != "processes"]
+        if new or gone:
+            found[what] = new + gone
+    return found
+
+
 def _lines(*argv: str) -> list[str]:
     result = subprocess.run(argv, capture_output=True, text=True, check=False)
     return sorted(line.rstrip() for line in result.stdout.splitlines())

@@ -443,6 +443,15 @@ def test_a_pod_on_the_hosts_network_shares_the_nodes_address(world: World) -> No
     assert not any("K8S_POD_NAME=hostnet;" in call["args"] for call in world.cni_calls())
 
 
+def test_a_changed_image_restarts_its_container(world: World) -> None:
+    world.apply(pod("upgraded", ["sleep", "1000"], image="busybox:1"))
+    world.wait_phase("upgraded", "Running")
+    world.kubectl("set", "image", "pod/upgraded", "main=debian:12")
+    wait_for(lambda: container_status(world, "upgraded").get("restartCount") == 1, "it was restarted")
+    assert "definition changed" in world.wait_event("upgraded", "Killing")["message"]
+    assert container_status(world, "upgraded")["image"] == "debian:12"
+
+
 def test_an_active_deadline_ends_the_pod(world: World) -> None:
     world.apply(pod("deadline", ["sleep", "1000"], activeDeadlineSeconds=1, restartPolicy="Never"))
     failed = world.wait_phase("deadline", "Failed")

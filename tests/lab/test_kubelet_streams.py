@@ -249,6 +249,23 @@ def test_run_with_a_terminal_attaches_and_removes_the_pod_afterwards(world: Worl
     assert world.get("pod", "term") is None
 
 
+def test_debug_adds_a_container_to_a_running_pod(world: World) -> None:
+    world.kubectl("debug", "web", "--image=busybox", "-c", "helper", "--", "sh", "-c", "hostname; ip -4 -o a show eth0")
+
+    def output() -> str:
+        return world.kubectl("logs", "web", "-c", "helper", check=False).stdout
+
+    address = world.get("pod", "web")["status"]["podIP"]  # type: ignore[index]
+    assert f"inet {address}/32" in wait_for(lambda: "inet" in output() and output(), "the helper ran")
+
+    def ended() -> bool:
+        statuses = world.get("pod", "web")["status"].get("ephemeralContainerStatuses", [])  # type: ignore[index]
+        return bool(statuses and statuses[0]["state"].get("terminated"))
+
+    wait_for(ended, "its end is reported")
+    assert world.get("pod", "web")["status"]["phase"] == "Running"  # type: ignore[index]
+
+
 def test_attach_shows_the_output_of_the_running_command(world: World) -> None:
     process = subprocess.Popen(
         world.kubectl_command("attach", "shell", "-c", "main", "--quiet"), stdout=subprocess.PIPE, text=True

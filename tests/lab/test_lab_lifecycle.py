@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from lab_client import eventually, tortie
-from machine_state import snapshot
+from machine_state import differences, snapshot
 
 from tortie.lab import machines, state, underlay
 
@@ -31,9 +31,7 @@ def test_down_leaves_the_machine_as_it_was_before_up(clean: None) -> None:
     during = snapshot()
     assert during != before
     tortie("lab", "down", "--name", NAME)
-    after = snapshot()
-    for what, lines in before.items():
-        assert after[what] == lines, f"{what} differs after down"
+    assert differences(before, snapshot()) == {}
 
 
 def test_up_again_changes_nothing_and_repairs_what_is_missing(clean: None) -> None:
@@ -67,7 +65,7 @@ def test_down_cleans_up_even_when_the_state_is_lost(clean: None) -> None:
     assert machines.stray_processes(NAME) == []
     assert [name for name in underlay.namespaces() if f"-{NAME}-" in name] == []
     assert not layout.state.exists()
-    assert snapshot() == before
+    assert differences(before, snapshot()) == {}
 
 
 def test_a_taken_port_is_one_clear_sentence(clean: None) -> None:

@@ -186,10 +186,8 @@ def test_translation_and_tracking_statements_read_back(
     assert connection.commit(transaction) == []
     nft_program("-f", "-", text=f"table ip u {{\nchain c {{\n{rule.text()}\n}}\n}}" if kind == "filter" else "")
     listing = nft_program("list", "table", "ip", "t")
-    assert (
-        f'{rule.text().replace("meta l4proto 17", "meta l4proto udp").replace("meta l4proto 6", "meta l4proto tcp")} comment "why"'
-        in listing
-    )
+    shown = rule.text().replace("meta l4proto 17", "meta l4proto udp").replace("meta l4proto 6", "meta l4proto tcp")
+    assert f'{shown} comment "why"' in listing
 
 
 def test_a_refused_transaction_changes_nothing_and_names_what_was_refused(connection: Connection) -> None:

@@ -13,6 +13,8 @@ from tortie.model.dataplane import (
     NetworkSet,
     NetworkSetKey,
     PortRange,
+    Profile,
+    ProfileKey,
     ServiceKey,
 )
 
@@ -145,6 +147,18 @@ def test_selectors_see_labels_of_endpoints_network_sets_and_namespaces() -> None
     known = (NetworkSetKey("", "s"), NetworkSet(nets=("203.0.113.0/24",), labels={"role": "client"}))
     assert matches({"src": {"selector": "role == 'client'"}}, source=OUTSIDE, items=(known,))
     assert not matches({"src": {"selector": "role == 'client'"}}, source=OUTSIDE)
+
+
+def test_an_endpoints_own_label_wins_then_the_first_profile_that_has_it() -> None:
+    parents = tuple((ProfileKey(name), Profile(labels={"role": name, "team": name})) for name in ("first", "second"))
+    child = pod("child", 7, labels={"role": "own"}, profiles=("kns.red", "first", "second"))
+    for text, expected in (
+        ("role == 'own'", True),
+        ("role == 'first'", False),
+        ("team == 'first'", True),
+        ("team == 'second'", False),
+    ):
+        assert matches({"src": {"selector": text}}, source="10.0.0.7", items=(child, *parents)) is expected, text
 
 
 def test_a_negated_selector_alone_matches_addresses_that_nobody_has() -> None:

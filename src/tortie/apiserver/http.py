@@ -93,7 +93,8 @@ class Api:
         call = self._call(request, user, info, kind, query)
         if info.subresource:
             return await self.subresources.serve(call, request, self)
-        if info.verb not in kind.verbs:
+        named = bool(info.name) if info.verb in {"create", "update", "patch"} else None
+        if info.verb not in kind.verbs or (named is not None and named is (info.verb == "create")):
             raise errors.method_not_allowed()
         return await self._resource(call, request)
 

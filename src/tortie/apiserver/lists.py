@@ -16,7 +16,7 @@ import msgspec
 from tortie.apiserver import errors
 from tortie.apiserver.context import Call
 from tortie.apiserver.kinds import Kind
-from tortie.apiserver.selectors import FieldSelector, LabelSelector, parse_fields, parse_labels
+from tortie.apiserver.selectors import FieldSelector, FieldTerm, LabelSelector, parse_fields, parse_labels
 from tortie.apiserver.store import Key, Record, Store
 
 Object = dict[str, Any]
@@ -59,10 +59,14 @@ class Selection:
 def selection(call: Call) -> Selection:
     """Reads labelSelector and fieldSelector. Raises StatusError 400."""
     kind = call.kind
+    fields = parse_fields(call.query.get("fieldSelector", ""), kind.selectable, namespaced=kind.namespaced)
+    if call.info.verb == "watch" and call.info.name:
+        own = FieldTerm("metadata.name", True, call.info.name)
+        fields = FieldSelector((*(fields.terms if fields else ()), own))
     return Selection(
         (call.info.namespace or None) if kind.namespaced else None,
         parse_labels(call.query.get("labelSelector", "")),
-        parse_fields(call.query.get("fieldSelector", ""), kind.selectable, namespaced=kind.namespaced),
+        fields,
     )
 
 

@@ -168,7 +168,7 @@ def _document(answer: Answer) -> dict[str, Any]:
         "source": answer.source,
         "destination": answer.destination,
         "packet": {
-            name: value
+            _camel(name): value
             for name in packet.__struct_fields__
             if name not in ("src", "dst") and (value := getattr(packet, name)) not in (None, "")
         },
@@ -179,6 +179,11 @@ def _document(answer: Answer) -> dict[str, Any]:
             for stage in verdict.stages
         ],
     }
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join("IP" if word == "ip" else word.capitalize() for word in rest)
 
 
 def _stage_head(stage: Stage) -> dict[str, Any]:

@@ -307,6 +307,7 @@ class Felix:
         while True:
             assert self._dataplane is not None
             refused = {subject(key): reason for key, reason in self._calculation.problems.items()}
+            refused |= {subject(key): reason for key, reason in self._calculation.incomplete.items()}
             failed = {
                 subject(status.key): status.error for status in self._dataplane.statuses() if status.status == "error"
             }
@@ -315,12 +316,16 @@ class Felix:
             await asyncio.sleep(_REPORT_POLL)
 
     async def _beat(self) -> None:
-        """The loops' signs of life, on a timer of their own, traffic or not."""
+        """The loops' signs of life, on a timer of their own, traffic or not. This task shares the calculation's loop, so
+        that it beats is the calculation's sign; the dataplane's is that its loop has turned."""
+        turns = -1
         while True:
-            in_sync = self._dataplane is not None
+            dataplane = self._dataplane
+            in_sync = dataplane is not None
             self._health.report(_CALCULATION, ready=in_sync, detail="in sync" if in_sync else "not in sync yet")
-            if self._dataplane is not None:
-                ready = self._dataplane.ready
-                self._health.report(_DATAPLANE, ready=ready, detail="programmed" if ready else "first apply is due")
+            if dataplane is not None and dataplane.turns != turns:
+                turns = dataplane.turns
+                detail = "programmed" if dataplane.ready else "first apply is due"
+                self._health.report(_DATAPLANE, ready=dataplane.ready, detail=detail)
             # Until it is ready, somebody waits to hear so.
-            await asyncio.sleep(_BEAT if self._dataplane is not None and self._dataplane.ready else 0.05)
+            await asyncio.sleep(_BEAT if dataplane is not None and dataplane.ready else 0.05)

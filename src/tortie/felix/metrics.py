@@ -103,6 +103,10 @@ class Metrics:
         numbers = self.calculation()
         for name, metric in _CALCULATION.items():
             yield GaugeMetricFamily(metric, f"The calculation's {name.replace('_', ' ')}.", numbers.get(name, 0))
+        yield _selectors(numbers)
+        yield UnknownMetricFamily(
+            "felix_label_index_selector_evals", "Selectors tried on labels.", numbers.get("labels_evaluations", 0)
+        )
         yield from _dataplane(self.dataplane())
 
 
@@ -110,6 +114,16 @@ def _by_type(name: str, text: str, counts: Counter[str]) -> UnknownMetricFamily:
     family = UnknownMetricFamily(name, text, labels=["type"])
     for kind, count in sorted(counts.items()):
         family.add_metric([kind], count)
+    return family
+
+
+def _selectors(numbers: Mapping[str, int]) -> Metric:
+    slow = numbers.get("labels_selectors_without_requirement", 0)
+    family = GaugeMetricFamily(
+        "felix_label_index_num_active_selectors", "Selectors by whether an index finds them.", labels=["optimized"]
+    )
+    family.add_metric(["true"], numbers.get("labels_selectors", 0) - slow)
+    family.add_metric(["false"], slow)
     return family
 
 

@@ -30,13 +30,13 @@ class Report:
     def update(self, *, refused: Mapping[str, str], failed: Mapping[str, str]) -> None:
         """Tells what is new, what changed and what ended; both arguments hold everything that is wrong now.
 
-        refused: values that cannot be used at all. failed: what the kernel would not take; the dataplane has logged it.
+        refused: values that cannot be used, or not all of them. failed: what the kernel would not take; the dataplane has logged it.
         """
         problems = {**refused, **failed}
         for about, reason in problems.items():
             if self.problems.get(about) != reason:
                 if about not in failed:
-                    _log.error("cannot be used and counts as absent", object=about, reason=reason)
+                    _log.error("cannot be used as it is", object=about, reason=reason)
                 self._tell(about, wrong=True, text=f"not in force on node {self._node}: {reason}")
         for about in self.problems.keys() - problems.keys():
             self._tell(about, wrong=False, text=f"in force again on node {self._node}")

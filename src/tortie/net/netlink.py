@@ -210,8 +210,15 @@ class Netlink:
             self._send_buffer = size
 
     def next_sequence(self) -> int:
-        self._sequence = (self._sequence + 1) & 0x7FFFFFFF or 1
-        return self._sequence
+        return self.reserve_sequences(1)
+
+    def reserve_sequences(self, count: int) -> int:
+        """The first of `count` consecutive sequence numbers that nobody else gets."""
+        first = self._sequence + 1
+        if first + count > 0x7FFFFFFF:
+            first = 1
+        self._sequence = first + count - 1
+        return first
 
     def send(self, data: bytes) -> None:
         self._ensure_send_buffer(len(data))
@@ -238,10 +245,7 @@ class Netlink:
         results: list[NetlinkError | None] = []
         for start in range(0, len(requests), 64):
             part = requests[start : start + 64]
-            first = self._sequence + 1
-            if first + len(part) > 0x7FFFFFFF:
-                first = 2
-            self._sequence = first + len(part) - 1
+            first = self.reserve_sequences(len(part))
             self.send(b"".join(message(k, f | REQUEST | ACK, first + i, b) for i, (k, f, b) in enumerate(part)))
             answers: dict[int, NetlinkError | None] = {}
             while len(answers) < len(part):

@@ -29,8 +29,8 @@ def rule_matches(world: World, rule: Rule, packet: Packet) -> bool:
         packet.protocol == _ICMP[packet.version] and not _icmp_equals(rule.not_icmp, packet)
     ):
         return False
-    return _side_matches(world, rule, rule.src, packet, is_source=True) and _side_matches(
-        world, rule, rule.dst, packet, is_source=False
+    return _side_matches(world, rule.src, packet, is_source=True) and _side_matches(
+        world, rule.dst, packet, is_source=False
     )
 
 
@@ -38,7 +38,7 @@ def _icmp_equals(icmp: Icmp, packet: Packet) -> bool:
     return icmp.type == packet.icmp_type and icmp.code in (None, packet.icmp_code)
 
 
-def _side_matches(world: World, rule: Rule, side: EntityMatch, packet: Packet, *, is_source: bool) -> bool:
+def _side_matches(world: World, side: EntityMatch, packet: Packet, *, is_source: bool) -> bool:
     address = packet.src_ip if is_source else packet.dst_ip
     port = packet.src_port if is_source else packet.dst_port
     if side.domains:
@@ -53,10 +53,10 @@ def _side_matches(world: World, rule: Rule, side: EntityMatch, packet: Packet, *
         return False
     if side.ports or side.named_ports:
         by_number = _in_ranges(side.ports, packet, port)
-        if not by_number and not _named_port_matches(world, rule, side, packet, address, port, side.named_ports):
+        if not by_number and not _named_port_matches(world, side, packet, address, port, side.named_ports):
             return False
     return not _in_ranges(side.not_ports, packet, port) and not _named_port_matches(
-        world, rule, side, packet, address, port, side.not_named_ports
+        world, side, packet, address, port, side.not_named_ports
     )
 
 
@@ -79,16 +79,11 @@ def _in_ranges(ranges: tuple[PortRange, ...], packet: Packet, port: int | None) 
 
 
 def _named_port_matches(
-    world: World,
-    rule: Rule,
-    side: EntityMatch,
-    packet: Packet,
-    address: str,
-    port: int | None,
-    names: tuple[str, ...],
+    world: World, side: EntityMatch, packet: Packet, address: str, port: int | None, names: tuple[str, ...]
 ) -> bool:
-    """Whether the packet's address and port are those of a port with one of the names, of the rule's protocol."""
-    if not names or packet.protocol not in _NAMED_PORT_PROTOCOLS or rule.protocol not in (None, packet.protocol):
+    """Whether the packet's address and port are those of a port with one of the names and the packet's protocol, which
+    is the rule's protocol too if it has one."""
+    if not names or packet.protocol not in _NAMED_PORT_PROTOCOLS:
         return False
     return any(
         named.name in names and named.protocol == packet.protocol and named.port == port

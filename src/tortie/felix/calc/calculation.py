@@ -82,6 +82,7 @@ class Calculation:
         self._profiles_to_check: set[str] = set()
         self._refused: dict[Key, str] = {}
         self._broken: dict[Key, str] = {}
+        self._incomplete: dict[PolicyKey, str] = {}
         self._membership = Membership()
         self._matching = Matching()
         self._active = ActiveRules(self._membership)
@@ -116,6 +117,11 @@ class Calculation:
     def problems(self) -> dict[Key, str]:
         """For every key whose value cannot be used and so counts as absent, why."""
         return self._refused | self._broken
+
+    @property
+    def incomplete(self) -> dict[PolicyKey, str]:
+        """For every active policy of which conversion had to leave something out, what."""
+        return dict(self._incomplete)
 
     def in_sync(self) -> None:
         """Everything that exists has been delivered once; from now on `flush` answers."""
@@ -249,6 +255,9 @@ class Calculation:
         for key in recheck:
             policy = matching.get(key) if matching.is_needed(key) else None
             was_broken = self._broken.pop(key, None) is not None
+            self._incomplete.pop(key, None)
+            if policy is not None and policy.errors:
+                self._incomplete[key] = "; ".join(policy.errors)
             try:
                 self._active.set_policy(key, policy)
             except ValueError as error:

@@ -186,7 +186,7 @@ def _read(values: Mapping[str, str], node: str) -> DataplaneConfig:
     take("DeviceRouteSourceAddress", "device_route_source", str)
     take("RemoveExternalRoutes", "remove_external_routes", _boolean)
     take("RouteSyncDisabled", "route_sync_disabled", _boolean)
-    take("ProgramClusterRoutes", "program_cluster_routes", _boolean)
+    take("ProgramClusterRoutes", "program_cluster_routes", lambda text: text.lower() == "enabled")
     take("NftablesRefreshInterval", "nft_refresh", _seconds)
     take("RouteRefreshInterval", "route_refresh", _seconds)
     take("InterfaceRefreshInterval", "interface_refresh", _seconds)

@@ -61,7 +61,8 @@ _LOG = get_logger("tortie.felix.dataplane")
 
 
 class Dataplane:
-    """enqueue() from the event loop's thread; run() until cancelled. `revision` counts messages' batches."""
+    """enqueue() from the event loop's thread; run() until cancelled. `revision` counts messages' batches.
+    `turns` grows at least every ten seconds while the loop lives, for the daemon's watchdog."""
 
     def __init__(
         self, config: DataplaneConfig, *, on_status: Callable[[list[EndpointStatus]], None] | None = None
@@ -71,6 +72,7 @@ class Dataplane:
         self._queue: deque[Message] = deque()
         self.revision = 0
         self.applied_revision = 0
+        self.turns = 0
         self._wake = asyncio.Event()
         self._applied = asyncio.Condition()
         self._in_sync = False
@@ -183,6 +185,7 @@ class Dataplane:
     # --- the loop --------------------------------------------------------------------------------------------------
 
     async def _turn(self) -> None:
+        self.turns += 1
         now = time.monotonic()
         timeout = max(0.0, self._next_time(now) - now)
         if not self._queue:
@@ -193,7 +196,7 @@ class Dataplane:
         if self.ready and len(self._queue) < _LARGE:
             settled = self.work()
         else:
-            settled = await asyncio.to_thread(self.work)
+            settled = await self._work_aside()
         if settled and self._in_sync:
             await self._announce(revision)
         await asyncio.sleep(0)
@@ -206,6 +209,16 @@ class Dataplane:
         if self._retry_at:
             times.append(self._retry_at)
         return min(times)
+
+    async def _work_aside(self) -> bool:
+        """A turn on a thread. Not even cancelling leaves before it is done: the sockets are in use until then."""
+        turn = asyncio.get_running_loop().run_in_executor(None, self.work)
+        try:
+            return await asyncio.shield(turn)
+        except asyncio.CancelledError:
+            with contextlib.suppress(ApplyError, OSError):
+                await turn
+            raise
 
     async def _announce(self, revision: int) -> None:
         if revision > self.applied_revision:

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+import msgspec
+
 from tortie.felix.dataplane import names
 from tortie.felix.dataplane.chain import Chain, ContentSet, Version
 from tortie.felix.dataplane.config import DataplaneConfig
@@ -145,6 +147,21 @@ def _effects(
 
 def matches(rule: CompiledRule, version: Version, sets: dict[str, ContentSet]) -> list[tuple[Part, ...]]:
     """Alternatives, each a conjunction; none if the rule can match nothing in this family. Adds the sets it needs."""
+    # An edit changes the ids of all rules after it, but not what they match.
+    found, needed = _matches_and_sets(msgspec.structs.replace(rule, rule_id="", action="allow"), version)
+    for content in needed:
+        sets[content.name] = content
+    return found
+
+
+@lru_cache(maxsize=1 << 15)
+def _matches_and_sets(rule: CompiledRule, version: Version) -> tuple[list[tuple[Part, ...]], tuple[ContentSet, ...]]:
+    sets: dict[str, ContentSet] = {}
+    found = _matches(rule, version, sets)
+    return found, tuple(sets.values()) if found else ()
+
+
+def _matches(rule: CompiledRule, version: Version, sets: dict[str, ContentSet]) -> list[tuple[Part, ...]]:
     if rule.ip_version not in (None, version):
         return []
     common: list[Part] = []

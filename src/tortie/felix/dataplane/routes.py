@@ -15,7 +15,7 @@ from tortie.felix.dataplane.config import DataplaneConfig
 from tortie.felix.dataplane.interfaces import Interfaces
 from tortie.felix.dataplane.static import VXLAN_DEVICE
 from tortie.net import route
-from tortie.net.netlink import Netlink
+from tortie.net.netlink import Netlink, NetlinkError
 from tortie.net.route import PROTOCOL_BIRD, PROTOCOL_KERNEL, Route
 
 OWN_PROTOCOL = 80
@@ -181,7 +181,13 @@ class RouteTable:
         families = [socket.AF_INET] if self._config.ipv4 else []
         families += [socket.AF_INET6] if self._config.ipv6 else []
         for family in families:
-            for item in route.routes(sock, family):
+            try:
+                found = route.routes(sock, family)
+            except NetlinkError as error:
+                if error.errno in (errno.EAFNOSUPPORT, errno.EOPNOTSUPP):  # a kernel without this family
+                    continue
+                raise
+            for item in found:
                 normal = _normalised(item)
                 if self._concerns(normal):
                     self._remember(normal)

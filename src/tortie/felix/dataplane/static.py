@@ -257,7 +257,9 @@ def _input(situation: Situation, version: Version, config: DataplaneConfig) -> l
         rules.append(Rule((*_vxlan_port(config), COUNTER, DROP), "VXLAN from elsewhere"))
     if situation.ipip:
         known = AddressSet("saddr", version, _known(version, ALL_HOSTS))
-        rules.append(Rule((Protocol(_IPIP), known, AddressType(("daddr",), "local"), COUNTER, ACCEPT), "IPIP of a node"))
+        rules.append(
+            Rule((Protocol(_IPIP), known, AddressType(("daddr",), "local"), COUNTER, ACCEPT), "IPIP of a node")
+        )
         rules.append(Rule((Protocol(_IPIP), COUNTER, DROP), "IPIP from elsewhere"))
     rules += [Rule((match, Verdict("goto", "filter-cali-wl-to-host"))) for match in _to_workloads("iifname", config)]
     if _layers(situation, "filter"):
@@ -300,7 +302,9 @@ def _output(situation: Situation, version: Version, config: DataplaneConfig) -> 
         rules.append(Rule((*_vxlan_port(config), local, known, COUNTER, ACCEPT), "VXLAN to a known node"))
     if situation.ipip:
         known = AddressSet("daddr", version, _known(version, ALL_HOSTS))
-        rules.append(Rule((Protocol(_IPIP), AddressType(("saddr",), "local"), known, COUNTER, ACCEPT), "IPIP to a node"))
+        rules.append(
+            Rule((Protocol(_IPIP), AddressType(("saddr",), "local"), known, COUNTER, ACCEPT), "IPIP to a node")
+        )
     rules.append(Rule((DestinationTranslated(), ACCEPT), "judged in postrouting"))
     rules.append(Rule((Verdict("jump", "filter-cali-to-host-endpoint"),)))
     return rules

@@ -110,8 +110,9 @@ class TableState:
         old = self.maps.get(name)
         if old == entries:
             return
-        self.graph.refer((entries or {}).values())
-        self.graph.unrefer((old or {}).values())
+        before, after = old or {}, entries or {}
+        self.graph.refer(chain for interface, chain in after.items() if before.get(interface) != chain)
+        self.graph.unrefer(chain for interface, chain in before.items() if after.get(interface) != chain)
         if entries is None:
             del self.maps[name]
         else:

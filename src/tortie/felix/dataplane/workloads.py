@@ -4,7 +4,6 @@ Endpoint messages and interface changes come in through the driver; chains go to
 settings and neighbour entries straight to the kernel; addresses that left come out for the connection table to forget.
 """
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from tortie.felix.dataplane import names, static
@@ -49,6 +48,7 @@ class Workloads:
         self._devices: dict[str, _Device] = {}
         self._dirty: set[str] = set()
         self._due: set[str] = set()
+        self._owners: dict[str, set[str]] = {}
         self._left: set[str] = set()
         self._default_rp_filter = ""
 
@@ -90,7 +90,6 @@ class Workloads:
         if not self._dirty:
             return
         dirty, self._dirty = self._dirty, set()
-        before = self._addresses_of(dirty)
         for name in dirty:
             claims = self._claims.get(name)
             if claims:
@@ -99,52 +98,42 @@ class Workloads:
             else:
                 self._deactivate(name)
         self._dispatch(dirty)
-        after = self._addresses_of(self._active)
-        for interface, ip in before:
-            if after.get(ip) != interface:
-                self._left.add(ip)
-
-    def _addresses_of(self, names: Iterable[str]) -> "_Addresses":
-        result = _Addresses()
-        for name in names:
-            endpoint = self._active.get(name)
-            if endpoint is not None and endpoint.active:
-                for net in (*endpoint.ipv4_nets, *endpoint.ipv6_nets):
-                    result.add(bare(net), name)
-        return result
 
     def _activate(self, name: str, endpoint: WorkloadEndpointUpdate) -> None:
-        old = self._active.get(name)
-        self._active[name] = endpoint
         for table in self._tables:
             table.put(f"wep:{name}", workload_chains(endpoint, table.version, self._config))
-        wanted = set(self._nets(endpoint)) if endpoint.active else set()
-        if old is not None:
-            for net in set(self._nets(old)) - wanted:
-                self._drop_route(net, name)
-        for net in wanted:
-            self._routes.put("workload", Wanted(net, name))
-        self._due.add(name)
+        old = self._active.get(name)
+        self._active[name] = endpoint
+        self._own(name, self._nets(old) if old is not None else (), self._nets(endpoint))
 
     def _deactivate(self, name: str) -> None:
-        old = self._active.pop(name, None)
         for table in self._tables:
             table.drop(f"wep:{name}")
-        if old is not None:
-            for net in self._nets(old):
-                self._drop_route(net, name)
-        self._due.add(name)
+        old = self._active.pop(name, None)
+        self._own(name, self._nets(old) if old is not None else (), ())
 
-    def _drop_route(self, net: str, name: str) -> None:
-        """Only if the route is still over this interface: the address may have moved to another pod already."""
-        current = self._routes.of_class("workload").get(net)
-        if current is not None and current.device == name:
-            self._routes.drop("workload", net)
-            for other, endpoint in self._active.items():
-                if other != name and endpoint.active and net in self._nets(endpoint):
-                    self._routes.put("workload", Wanted(net, other))
+    def _own(self, name: str, before: tuple[str, ...], after: tuple[str, ...]) -> None:
+        """Keeps routes in step with who has which address. During a migration two interfaces may claim one; then the
+        first by name keeps the route until it lets go."""
+        self._due.add(name)
+        for net in after:
+            self._owners.setdefault(net, set()).add(name)
+            if net not in before:
+                self._routes.put("workload", Wanted(net, min(self._owners[net])))
+        for net in set(before) - set(after):
+            owners = self._owners[net]
+            owners.discard(name)
+            self._left.add(bare(net))
+            if owners:
+                self._routes.put("workload", Wanted(net, min(owners)))
+            else:
+                del self._owners[net]
+                self._routes.drop("workload", net)
 
     def _nets(self, endpoint: WorkloadEndpointUpdate) -> tuple[str, ...]:
+        """What is routed to an endpoint."""
+        if not endpoint.active:
+            return ()
         nets = endpoint.ipv4_nets if self._config.ipv4 else ()
         return nets + (endpoint.ipv6_nets if self._config.ipv6 else ())
 
@@ -292,21 +281,3 @@ class Workloads:
 
     def statistics(self) -> dict[str, int]:
         return {"endpoints": len(self._endpoints), "active": len(self._active)}
-
-
-class _Addresses:
-    """Pairs of interface and address, with a lookup by address."""
-
-    def __init__(self) -> None:
-        self._pairs: list[tuple[str, str]] = []
-        self._by_ip: dict[str, str] = {}
-
-    def add(self, ip: str, interface: str) -> None:
-        self._pairs.append((interface, ip))
-        self._by_ip[ip] = interface
-
-    def get(self, ip: str) -> str | None:
-        return self._by_ip.get(ip)
-
-    def __iter__(self) -> Iterator[tuple[str, str]]:
-        return iter(self._pairs)

@@ -110,7 +110,9 @@ class Manager:
     async def _clean_up(self) -> None:
         """Once the node's pods are known, what belongs to none of them goes; what the network refuses, later."""
         await self._cache.wait_synced()
-        while not await self._remove_orphans():
+        while True:
+            if await self._remove_orphans():
+                return
             await asyncio.sleep(_ORPHAN_RETRY)
 
     async def _remove_orphans(self) -> bool:

@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -67,6 +68,9 @@ class Backoff:
         return max(0.0, self._until - self._clock())
 
 
+Role = Literal["init", "main", "ephemeral"]
+
+
 class Unit:
     """wake: called whenever the pod's worker should look again."""
 
@@ -78,11 +82,12 @@ class Unit:
         circumstances: Callable[[], Circumstances],
         wake: Callable[[], None],
         *,
-        init: bool,
+        role: Role,
     ) -> None:
         self.spec = spec
-        self.init = init
-        self.sidecar = init and spec.restart_policy == "Always"
+        self.role = role
+        self.init = role == "init"
+        self.sidecar = self.init and spec.restart_policy == "Always"
         self.record: Record | None = None
         self.process: Process | None = None
         self.terminated: TerminatedState | None = None
@@ -410,6 +415,8 @@ class Unit:
             transport.close()
 
     def _event(self, kind: str, reason: str, message: str) -> None:
-        where = "spec.initContainers" if self.init else "spec.containers"
+        where = {"init": "spec.initContainers", "main": "spec.containers", "ephemeral": "spec.ephemeralContainers"}[
+            self.role
+        ]
         pod = self._circumstances().pod
         self._services.event(pod, kind, reason, message, field_path=f"{where}{{{self.spec.name}}}")

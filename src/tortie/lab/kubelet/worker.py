@@ -14,12 +14,12 @@ import msgspec
 
 from tortie.kube.errors import ApiError, Conflict, NotFound
 from tortie.lab.kubelet import sandbox, status
-from tortie.lab.kubelet.api import Pod, PodStatus
+from tortie.lab.kubelet.api import Container, ContainerStatus, Pod, PodStatus
 from tortie.lab.kubelet.environment import PodFacts
 from tortie.lab.kubelet.launch import Circumstances
 from tortie.lab.kubelet.node_services import PODS, NodeServices, now, trusted
 from tortie.lab.kubelet.sandbox import SandboxError, SandboxState
-from tortie.lab.kubelet.unit import Unit
+from tortie.lab.kubelet.unit import Role, Unit
 from tortie.lab.kubelet.volumes import VolumeError, Volumes
 from tortie.service.log import get_logger
 
@@ -49,16 +49,9 @@ class Worker:
         self._seen = time.monotonic()
         self._network_seconds: float | None = None
         self.units = [
-            Unit(
-                spec,
-                self.directory / "containers" / spec.name,
-                services,
-                self._circumstances,
-                self.wake,
-                init=init,
-            )
-            for init, specs in ((True, pod.spec.init_containers), (False, pod.spec.containers))
-            for spec in specs
+            *(self._unit(spec, "init") for spec in pod.spec.init_containers),
+            *(self._unit(spec, "main") for spec in pod.spec.containers),
+            *(self._unit(spec, "ephemeral") for spec in pod.spec.ephemeral_containers),
         ]
         self._adopt()
 
@@ -70,9 +63,30 @@ class Worker:
             return
         self.pod = pod
         self._volumes.update(pod)
+        self._take_containers(pod)
         if self._volumes.follows_objects:
             self._refresh_needed = True
         self.wake()
+
+    def _take_containers(self, pod: Pod) -> None:
+        """What may change in a running pod: images, and ephemeral containers that are added."""
+        known = {unit.spec.name: unit for unit in self.units}
+        for spec in (*pod.spec.init_containers, *pod.spec.containers):
+            unit = known.get(spec.name)
+            if unit is not None and unit.spec.image != spec.image:
+                unit.spec = spec
+                if unit.running:
+                    grace = pod.spec.termination_grace_period_seconds
+                    unit.stop(grace, f"Container {spec.name} definition changed, will be restarted")
+        added = [spec for spec in pod.spec.ephemeral_containers if spec.name not in known]
+        self.units += [self._unit(spec, "ephemeral") for spec in added]
+
+    def _unit(self, spec: Container, role: Role) -> Unit:
+        directory = self.directory / "containers" / spec.name
+        return Unit(spec, directory, self._services, self._circumstances, self.wake, role=role)
+
+    def _statuses(self, role: Role) -> list[ContainerStatus]:
+        return [unit.status() for unit in self.units if unit.role == role]
 
     def removed(self) -> None:
         """The API object is gone: whatever still runs has to end."""
@@ -286,7 +300,7 @@ class Worker:
         return delays
 
     def _main_started(self) -> bool:
-        return any(unit.record is not None for unit in self.units if not unit.init)
+        return any(unit.record is not None for unit in self.units if unit.role == "main")
 
     def _hold_back(self, current: Unit) -> None:
         seen = False
@@ -297,7 +311,7 @@ class Worker:
 
     async def _keep(self, unit: Unit) -> list[float]:
         """Starts the container if it should run and does not; returns when to try again."""
-        if unit.running:
+        if unit.running or (unit.role == "ephemeral" and unit.record is not None):
             return []
         if unit.init and not unit.sidecar and self._main_started():
             return []
@@ -382,8 +396,7 @@ class Worker:
     def _phase(self) -> str:
         if self._failed is not None:
             return "Failed"
-        init = [unit.status() for unit in self.units if unit.init]
-        return status.phase(self.pod.spec, init, [unit.status() for unit in self.units if not unit.init])
+        return status.phase(self.pod.spec, self._statuses("init"), self._statuses("main"))
 
     def status(self) -> PodStatus:
         """The status as it should be reported now."""
@@ -396,9 +409,8 @@ class Worker:
             failed=self._failed,
             gates={condition.type: condition.status for condition in self.pod.status.conditions},
         )
-        init = [unit.status() for unit in self.units if unit.init]
-        main = [unit.status() for unit in self.units if not unit.init]
-        return status.build(self.pod, init, main, situation, now=now())
+        built = status.build(self.pod, self._statuses("init"), self._statuses("main"), situation, now=now())
+        return msgspec.structs.replace(built, ephemeral_container_statuses=tuple(self._statuses("ephemeral")))
 
     async def _report(self) -> None:
         """Tells the API what changed; a pod that is gone there needs no report."""

@@ -79,10 +79,7 @@ class Connection:
         return refusals
 
     def _commit_once(self, transaction: Transaction, *, check: bool) -> list[Refusal]:
-        first = self._netlink.next_sequence()
-        if first + len(transaction) > 0x7FFF0000:
-            first = 1
-        self._netlink._sequence = first + len(transaction) + 1
+        first = self._netlink.reserve_sequences(len(transaction) + 2)
         self._drain()
         try:
             self._netlink.send(transaction.encode(first, check=check))

@@ -8,6 +8,7 @@ import ipaddress
 import struct
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from tortie.net.netlink import (
@@ -98,10 +99,23 @@ def key_element(key: bytes) -> bytes:
 
 def interval_element(first: int, last: int, size: int) -> bytes:
     """All keys of `size` bytes from first to last, both included."""
-    start = _element(first.to_bytes(size, "big"))
+    prefix, _ = _template(size, False)
+    start = prefix + first.to_bytes(size, "big") + _padding(size)
     if last + 1 >= 1 << (8 * size):
         return start
-    return start + _element((last + 1).to_bytes(size, "big"), _END)
+    prefix, suffix = _template(size, True)
+    return start + prefix + (last + 1).to_bytes(size, "big") + suffix
+
+
+def _padding(size: int) -> bytes:
+    return bytes(-size & 3)
+
+
+@lru_cache
+def _template(size: int, end: bool) -> tuple[bytes, bytes]:
+    """What stands before and after the key of an element: sets have tens of thousands, alike but for their keys."""
+    element = _element(bytes(size), *([_END] if end else []))
+    return element[:12], element[12 + size :]
 
 
 def net_element(version: Literal[4, 6], address: int, length: int) -> bytes:

@@ -1,0 +1,227 @@
+"""Who may do what: certificates, tokens, RBAC, escalation, impersonation, reviews."""
+
+import time
+from typing import Any
+
+import pytest
+from apiserver_http import MAPS, MERGE, PODS, Http, config_map, pod
+from tools import ApiServer
+
+from tortie.apiserver.pki import issue_client_certificate, load_authority
+
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+ACCOUNTS = "/api/v1/namespaces/default/serviceaccounts"
+
+
+@pytest.fixture(scope="module")
+def http(shared_api_server: ApiServer) -> Http:
+    return Http(shared_api_server)
+
+
+def _as(server: ApiServer, user: str, *groups: str) -> Http:
+    keys = server.data_dir / "pki"
+    pair = issue_client_certificate(load_authority(keys / "ca.crt", keys / "ca.key"), user, groups)
+    return Http(server, certificate=(pair.certificate, pair.key))
+
+
+def _grant(http: Http, user: str, name: str, *rules: dict[str, Any], namespace: str = "default") -> None:
+    http.ok("POST", f"{RBAC}/namespaces/{namespace}/roles", {"metadata": {"name": name}, "rules": list(rules)})
+    binding = {
+        "metadata": {"name": name},
+        "roleRef": {"kind": "Role", "name": name},
+        "subjects": [{"kind": "User", "name": user}],
+    }
+    http.ok("POST", f"{RBAC}/namespaces/{namespace}/rolebindings", binding)
+
+
+def _token(http: Http, account: str = "default", **spec: Any) -> str:
+    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
+    return str(http.ok("POST", f"{ACCOUNTS}/{account}/token", body)["status"]["token"])
+
+
+def test_nobody_sees_only_health_and_version(shared_api_server: ApiServer) -> None:
+    nobody = Http(shared_api_server, anonymous=True)
+    for path in ("/healthz", "/livez", "/readyz", "/version"):
+        assert nobody("GET", path).status == 200
+    for path in ("/api", "/apis", "/api/v1/pods", "/openapi/v2", "/metrics"):
+        refused = nobody("GET", path)
+        assert (refused.status, refused.json["reason"]) == (401, "Unauthorized"), path
+
+
+def test_a_bad_token_is_unauthorized(shared_api_server: ApiServer) -> None:
+    assert Http(shared_api_server, token="not.a.token")("GET", PODS).status == 401
+
+
+def test_a_certificate_names_user_and_groups(shared_api_server: ApiServer) -> None:
+    review = _as(shared_api_server, "jane", "devs", "ops")(
+        "POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", {"kind": "SelfSubjectReview"}
+    ).json
+    assert review["status"]["userInfo"] == {"username": "jane", "groups": ["devs", "ops", "system:authenticated"]}
+
+
+def test_a_refusal_names_user_verb_resource_group_and_scope(shared_api_server: ApiServer) -> None:
+    jane = _as(shared_api_server, "jane-refused")
+    refused = jane("GET", "/apis/apps/v1/namespaces/default/deployments").json
+    assert refused["message"] == (
+        'deployments.apps is forbidden: User "jane-refused" cannot list resource "deployments" in API group "apps" in '
+        'the namespace "default"'
+    )
+    refused = jane("DELETE", "/api/v1/nodes/n1").json
+    assert refused["message"] == (
+        'nodes "n1" is forbidden: User "jane-refused" cannot delete resource "nodes" in API group "" at the cluster '
+        "scope"
+    )
+    assert jane("GET", "/metrics").json["message"] == 'forbidden: User "jane-refused" cannot get path "/metrics"'
+
+
+def test_roles_hold_in_their_namespace_and_for_their_names(http: Http, shared_api_server: ApiServer) -> None:
+    rule = {
+        "apiGroups": [""],
+        "resources": ["configmaps"],
+        "resourceNames": ["mine"],
+        "verbs": ["get", "create", "list"],
+    }
+    _grant(http, "names", "names", rule)
+    names = _as(shared_api_server, "names")
+    http.ok("POST", MAPS, config_map("mine"))
+    assert names("GET", f"{MAPS}/mine").status == 200
+    assert names("GET", f"{MAPS}/other").status == 403
+    assert names("POST", MAPS, config_map("mine")).status == 403, "names never grant create"
+    assert names("GET", MAPS).status == 403
+    assert names("GET", MAPS, query={"fieldSelector": "metadata.name=mine"}).status == 200
+    assert names("GET", "/api/v1/namespaces/kube-system/configmaps/mine").status == 403
+
+
+def test_subresources_are_rights_of_their_own(http: Http, shared_api_server: ApiServer) -> None:
+    _grant(http, "status-only", "status-only", {"apiGroups": [""], "resources": ["pods/status"], "verbs": ["patch"]})
+    http.ok("POST", PODS, pod("st"))
+    user = _as(shared_api_server, "status-only")
+    assert user("PATCH", f"{PODS}/st/status", {"status": {"message": "x"}}, content=MERGE).status == 200
+    assert user("PATCH", f"{PODS}/st", {"metadata": {"labels": {"a": "b"}}}, content=MERGE).status == 403
+
+
+def test_nobody_grants_more_than_they_have(http: Http, shared_api_server: ApiServer) -> None:
+    roles = {"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles", "rolebindings"], "verbs": ["create"]}
+    _grant(http, "climber", "climber", roles, {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]})
+    climber = _as(shared_api_server, "climber")
+    path = f"{RBAC}/namespaces/default/roles"
+    fine = {"metadata": {"name": "fine"}, "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]}
+    assert climber("POST", path, fine).status == 201
+    more = {"metadata": {"name": "more"}, "rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}]}
+    refused = climber("POST", path, more)
+    assert refused.status == 403
+    assert "is attempting to grant RBAC permissions not currently held" in refused.json["message"]
+    assert '{APIGroups:[""], Resources:["secrets"], Verbs:["get"]}' in refused.json["message"]
+    binding = {
+        "metadata": {"name": "up"},
+        "roleRef": {"kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"kind": "User", "name": "climber"}],
+    }
+    assert climber("POST", f"{RBAC}/namespaces/default/rolebindings", binding).status == 403
+
+
+def test_cluster_roles_are_gathered_by_label(http: Http) -> None:
+    rule = {"apiGroups": ["example.com"], "resources": ["widgets"], "verbs": ["get"]}
+    labels = {"rbac.authorization.k8s.io/aggregate-to-view": "true"}
+    http.ok("POST", f"{RBAC}/clusterroles", {"metadata": {"name": "widgets", "labels": labels}, "rules": [rule]})
+    for name in ("view", "edit", "admin"):
+        assert rule in http.ok("GET", f"{RBAC}/clusterroles/{name}")["rules"], name
+    http.ok("DELETE", f"{RBAC}/clusterroles/widgets")
+
+
+def test_a_binding_cannot_change_its_role(http: Http) -> None:
+    path = f"{RBAC}/clusterrolebindings/cluster-admin"
+    refused = http("PATCH", path, {"roleRef": {"name": "view"}}, content=MERGE)
+    assert refused.status == 422
+    assert "cannot change roleRef" in refused.json["message"]
+
+
+def test_a_token_is_its_account_with_its_groups(http: Http, shared_api_server: ApiServer) -> None:
+    robot = Http(shared_api_server, token=_token(http))
+    review = robot.ok("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", {})
+    info = review["status"]["userInfo"]
+    assert info["username"] == "system:serviceaccount:default:default"
+    assert info["groups"] == ["system:serviceaccounts", "system:serviceaccounts:default", "system:authenticated"]
+    assert robot("GET", PODS).status == 403
+
+
+def test_a_token_dies_with_its_account_and_with_its_pod(http: Http, shared_api_server: ApiServer) -> None:
+    http.ok("POST", ACCOUNTS, {"metadata": {"name": "mortal"}})
+    alone = Http(shared_api_server, token=_token(http, "mortal"))
+    made = http.ok("POST", PODS, pod("mortal", serviceAccountName="mortal"))
+    reference = {"kind": "Pod", "apiVersion": "v1", "name": "mortal", "uid": made["metadata"]["uid"]}
+    bound = Http(shared_api_server, token=_token(http, "mortal", boundObjectRef=reference))
+    who = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+    extra = bound.ok("POST", who, {})["status"]["userInfo"]["extra"]
+    assert extra["authentication.kubernetes.io/pod-name"] == ["mortal"]
+    http.ok("DELETE", f"{PODS}/mortal")
+    assert bound("POST", who, {}).status == 401
+    assert alone("POST", who, {}).status == 201
+    http.ok("DELETE", f"{ACCOUNTS}/mortal")
+    assert alone("POST", who, {}).status == 401
+    http.ok("POST", ACCOUNTS, {"metadata": {"name": "mortal"}})
+    assert alone("POST", who, {}).status == 401, "an account of the same name is another account"
+
+
+def test_token_requests_are_checked(http: Http) -> None:
+    path = f"{ACCOUNTS}/default/token"
+    assert http("POST", path, {"spec": {"expirationSeconds": 60}}).status == 422
+    assert http("POST", f"{ACCOUNTS}/nobody/token", {"spec": {}}).status == 404
+    status = http.ok("POST", path, {"spec": {"expirationSeconds": 600}})["status"]
+    assert status["expirationTimestamp"] > time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 500))
+
+
+def test_token_review_tells_audiences_apart(http: Http) -> None:
+    token = _token(http, audiences=["vault"])
+    path = "/apis/authentication.k8s.io/v1/tokenreviews"
+    good = http.ok("POST", path, {"spec": {"token": token, "audiences": ["vault", "x"]}})["status"]
+    assert (good["authenticated"], good["audiences"]) == (True, ["vault"])
+    bad = http.ok("POST", path, {"spec": {"token": token}})["status"]
+    assert not bad.get("authenticated")
+    assert bad["error"]
+
+
+def test_the_signing_keys_are_published(http: Http) -> None:
+    issuer = http.ok("GET", "/.well-known/openid-configuration")["issuer"]
+    assert issuer == "https://kubernetes.default.svc.cluster.local"
+    key = http.ok("GET", "/openid/v1/jwks")["keys"][0]
+    assert (key["alg"], key["use"], key["kty"]) == ("ES256", "sig", "EC")
+
+
+def test_an_old_style_token_secret_is_filled(http: Http, shared_api_server: ApiServer) -> None:
+    secret = {
+        "metadata": {"name": "old", "annotations": {"kubernetes.io/service-account.name": "default"}},
+        "type": "kubernetes.io/service-account-token",
+    }
+    data = http.ok("POST", "/api/v1/namespaces/default/secrets", secret)["data"]
+    assert set(data) == {"token", "ca.crt", "namespace"}
+
+
+def test_impersonation_needs_the_right_to_it(http: Http, shared_api_server: ApiServer) -> None:
+    who = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+    headers = {"Impersonate-User": "bob", "Impersonate-Group": "devs"}
+    info = http.ok("POST", who, {}, headers=headers)["status"]["userInfo"]
+    assert (info["username"], info["groups"]) == ("bob", ["devs", "system:authenticated"])
+    account = http.ok("POST", who, {}, headers={"Impersonate-User": "system:serviceaccount:default:x"})
+    assert "system:serviceaccounts:default" in account["status"]["userInfo"]["groups"]
+    refused = _as(shared_api_server, "plain")("POST", who, {}, headers=headers)
+    assert refused.status == 403
+    assert 'cannot impersonate resource "users"' in refused.json["message"]
+
+
+def test_access_reviews_answer_for_a_user(http: Http) -> None:
+    path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+    attributes = {"verb": "list", "resource": "nodes"}
+    allowed = http.ok(
+        "POST", path, {"spec": {"user": "n", "groups": ["system:nodes"], "resourceAttributes": attributes}}
+    )
+    assert allowed["status"]["allowed"] is True
+    denied = http.ok("POST", path, {"spec": {"user": "someone", "resourceAttributes": attributes}})
+    assert denied["status"]["allowed"] is False
+    assert http("POST", path, {"spec": {"user": "x"}}).status == 422
+
+
+def test_private_keys_are_for_their_owner_only(shared_api_server: ApiServer) -> None:
+    files = [*(shared_api_server.data_dir / "pki").glob("*.key"), shared_api_server.kubeconfig]
+    files.append(shared_api_server.data_dir / "store.db")
+    assert {oct(f.stat().st_mode & 0o777) for f in files} == {"0o600"}
