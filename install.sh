@@ -4,7 +4,9 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-APT="ca-certificates python3 python3-venv nftables libnftables1 iproute2 conntrack bird2 runit bubblewrap util-linux procps iputils-ping"
+APT="ca-certificates python3 python3-venv nftables libnftables1 iproute2 conntrack bird2 runit bubblewrap util-linux procps iputils-ping hostname"
+# What only the tests need.
+APT="$APT curl"
 
 say() { printf '%s\n' "$*" >&2; }
 

@@ -5,8 +5,10 @@ In: nothing. Out: one JSON object per line on stdout (name, value, unit, scale).
 
 import gc
 import json
+import os
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -96,6 +98,22 @@ def cluster(*, pods: int, policies: int, namespaces: int, nodes: int, apps: int)
         yield pod(number, namespaces=namespaces, nodes=nodes, apps=apps)
 
 
+def apart(measure: Callable[[], None]) -> None:
+    """Runs one measurement in a process of its own, so that memory is its own too."""
+    sys.stdout.flush()
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            measure()
+            status = 0
+        finally:
+            sys.stdout.flush()
+            os._exit(status)
+    _, status = os.waitpid(child, 0)
+    assert status == 0
+
+
 def full(name: str, *, pods: int, policies: int, namespaces: int, nodes: int, apps: int) -> None:
     """From an empty calculation to all messages of the first flush; making the updates is not counted."""
     updates = list(cluster(pods=pods, policies=policies, namespaces=namespaces, nodes=nodes, apps=apps))
@@ -157,11 +175,12 @@ def changes(*, pods: int, nodes: int, policies: int) -> None:
 
 
 def main() -> None:
-    changes(pods=150, nodes=3, policies=50)
-    changes(pods=100_000, nodes=1000, policies=5_000)
-    full("isolated", pods=100_000, policies=75_000, namespaces=15_000, nodes=1000, apps=5)
-    full("dense", pods=100_000, policies=75_000, namespaces=100, nodes=1000, apps=750)
-    full("all_local", pods=10_000, policies=7_500, namespaces=1_500, nodes=1, apps=5)
+    apart(lambda: changes(pods=150, nodes=3, policies=50))
+    apart(lambda: changes(pods=100_000, nodes=1000, policies=5_000))
+    large = {"pods": 100_000, "policies": 75_000, "nodes": 1000}
+    apart(lambda: full("isolated", namespaces=15_000, apps=5, **large))
+    apart(lambda: full("dense", namespaces=100, apps=750, **large))
+    apart(lambda: full("all_local", pods=10_000, policies=7_500, namespaces=1_500, nodes=1, apps=5))
 
 
 if __name__ == "__main__":

@@ -63,20 +63,20 @@ def some_policy(number: int, sets: int, turn: int = 0) -> PolicyUpdate:
     return policy(f"p{number}", ingress=rules)
 
 
-def some_pod(number: int, policies: int) -> WorkloadEndpointUpdate:
+def some_pod(number: int, policies: int, *, dual: bool) -> WorkloadEndpointUpdate:
     names = [f"p{(number * 7 + step) % policies}" for step in range(min(POLICIES_A_POD, policies))]
     return WorkloadEndpointUpdate(
         key=WorkloadEndpointKey("n1", "k8s", f"default/pod-{number}", "eth0"),
         interface=f"cali{number:08x}",
         mac="",
         ipv4_nets=(f"10.65.{number >> 8}.{number & 255}/32",),
-        ipv6_nets=(f"fd65::{number:x}/128",),
+        ipv6_nets=(f"fd65::{number:x}/128",) if dual else (),
         profiles=("kns.default",),
         tiers=(tier(ingress=names),),
     )
 
 
-def desired(rules: int) -> list[Message]:
+def desired(rules: int, *, dual: bool) -> list[Message]:
     policies = rules // RULES_A_POLICY
     sets = policies
     result: list[Message] = [ConfigUpdate({}), ALLOW_ALL]
@@ -84,7 +84,7 @@ def desired(rules: int) -> list[Message]:
         members = frozenset(f"10.{number >> 6 & 63}.{number & 63}.{host}/32" for host in range(20))
         result.append(IPSetUpdate(f"s:{number}", "net", members))
     result += [some_policy(number, sets) for number in range(policies)]
-    result += [some_pod(number, policies) for number in range(PODS)]
+    result += [some_pod(number, policies, dual=dual) for number in range(PODS)]
     return [*result, InSync()]
 
 
@@ -105,17 +105,21 @@ def median(times: int, measure: Callable[[int], float]) -> float:
     return statistics.median(values)
 
 
-def changes(rules: int) -> None:
-    scale = f"{rules} rules, {rules // RULES_A_POLICY} policies, {PODS} pods, both families"
+def changes(rules: int, *, dual: bool) -> None:
+    families = "dual stack" if dual else "IPv4"
+    scale = f"{rules} rules, {rules // RULES_A_POLICY} policies, {PODS} pods with {POLICIES_A_POD} each, {families}"
     fd = new_namespace()
     with namespace.inside(fd):
         first = Dataplane(DataplaneConfig(node="n1"))
         kernel = first.open()
-        emit("dataplane_start", settled(first, desired(rules)), "ms", scale)
+        emit("dataplane_start", settled(first, desired(rules, dual=dual)), "ms", scale)
         kernel.close()
         dataplane = Dataplane(DataplaneConfig(node="n1"))
         kernel = dataplane.open()
-        emit("dataplane_restart_replace", settled(dataplane, desired(rules)), "ms", scale)
+        emit("dataplane_restart_unchanged", settled(dataplane, desired(rules, dual=dual)), "ms", scale)
+        assert dataplane._writer is not None
+        dataplane._writer.repair(whole=True)
+        emit("dataplane_restart_replace", settled(dataplane, [ALLOW_ALL]), "ms", scale)
         sets = rules // RULES_A_POLICY
         emit(
             "dataplane_policy_change",
@@ -125,7 +129,7 @@ def changes(rules: int) -> None:
         )
         emit(
             "dataplane_endpoint_change",
-            median(40, lambda turn: settled(dataplane, [some_pod(5 + turn % 2, sets + turn)])),
+            median(40, lambda turn: settled(dataplane, [some_pod(5 + turn % 2, sets - turn % 3, dual=dual)])),
             "ms",
             scale,
         )
@@ -277,8 +281,9 @@ def packets(made: World) -> None:
 
 def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    changes(1_000)
-    changes(10_000)
+    for rules in (1_000, 10_000):
+        for dual in (False, True):
+            changes(rules, dual=dual)
     large_set()
     with world() as made:
         packets(made)

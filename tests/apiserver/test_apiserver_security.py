@@ -225,3 +225,48 @@ def test_private_keys_are_for_their_owner_only(shared_api_server: ApiServer) -> 
     files = [*(shared_api_server.data_dir / "pki").glob("*.key"), shared_api_server.kubeconfig]
     files.append(shared_api_server.data_dir / "store.db")
     assert {oct(f.stat().st_mode & 0o777) for f in files} == {"0o600"}
+
+
+V3 = "/apis/projectcalico.org/v3"
+
+
+def _cluster_grant(http: Http, user: str, *rules: dict[str, Any]) -> None:
+    name = f"tier-{user}"
+    http.ok("POST", f"{RBAC}/clusterroles", {"metadata": {"name": name}, "rules": list(rules)})
+    binding = {
+        "metadata": {"name": name},
+        "roleRef": {"kind": "ClusterRole", "name": name},
+        "subjects": [{"kind": "User", "name": user}],
+    }
+    http.ok("POST", f"{RBAC}/clusterrolebindings", binding)
+
+
+def test_policies_are_written_by_who_has_the_tier(http: Http, shared_api_server: ApiServer) -> None:
+    group = {"apiGroups": ["projectcalico.org"]}
+    plain = {**group, "resources": ["globalnetworkpolicies"], "verbs": ["*"]}
+    get_tier = {**group, "resources": ["tiers"], "resourceNames": ["default"], "verbs": ["get"]}
+    in_tier = {**group, "resources": ["tier.globalnetworkpolicies"], "resourceNames": ["default.*"], "verbs": ["*"]}
+    _cluster_grant(http, "plain-only", plain)
+    _cluster_grant(http, "no-tier", plain, in_tier)
+    _cluster_grant(http, "tiered", plain, get_tier, in_tier)
+    http.ok("POST", f"{V3}/tiers", {"metadata": {"name": "other"}, "spec": {"order": 7}})
+
+    def policy(tier: str) -> dict[str, Any]:
+        return {"metadata": {"name": "p"}, "spec": {"tier": tier, "selector": "all()"}}
+
+    path = f"{V3}/globalnetworkpolicies"
+    refused = _as(shared_api_server, "plain-only")("POST", path, policy("default"))
+    assert refused.status == 403
+    assert refused.json["message"] == (
+        'globalnetworkpolicies.projectcalico.org "p" is forbidden: User "plain-only" cannot create '
+        'globalnetworkpolicies.projectcalico.org in tier "default" (user cannot get tier)'
+    )
+    assert (
+        "(user cannot get tier)" in _as(shared_api_server, "no-tier")("POST", path, policy("default")).json["message"]
+    )
+    tiered = _as(shared_api_server, "tiered")
+    assert tiered("POST", path, policy("default")).status == 201
+    moved = tiered("PATCH", f"{path}/p", {"spec": {"tier": "other"}}, content=MERGE)
+    assert moved.status == 403, "moving a policy needs both tiers"
+    assert tiered("DELETE", f"{path}/missing").status == 404
+    assert tiered("DELETE", f"{path}/p").status == 200

@@ -61,7 +61,7 @@ def test_a_generated_name_has_five_letters_more(http: Http) -> None:
     [
         (config_map("c1"), (409, "AlreadyExists", 'configmaps "c1" already exists')),
         ({"metadata": {"name": "Bad_Name"}}, (422, "Invalid", 'Invalid value: "Bad_Name": a lowercase RFC 1123')),
-        ({"metadata": {"name": "x", "namespace": "other"}}, (400, "BadRequest", "the namespace of the provided object")),
+        ({"metadata": {"name": "x", "namespace": "other"}}, (400, "BadRequest", "the namespace of the provided")),
         ({"kind": "Pod", "metadata": {"name": "x"}}, (400, "BadRequest", "does not match the expected kind")),
         ({"metadata": {}}, (422, "Invalid", "name or generateName is required")),
         ({"metadata": {"name": "x"}, "data": {"k": 5}}, (400, "BadRequest", "data.k: expected a string, got the")),

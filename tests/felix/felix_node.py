@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from dataplane_world import Node, Pod, World, path_of, run, until, world
-
 from tools import new_kubectl
+
 from tortie.model.names import workload_interface_name
 
 NODE = "n1"

@@ -153,7 +153,7 @@ class Walk:
 
     def chains(self) -> dict[str, dict[str, list[bytes]]]:
         """What is written, by family and chain."""
-        return {table.family: table.expected_chains() for table in self.dataplane._tables}
+        return {table.family: dict(table.written) for table in self.dataplane._tables}
 
     def elements(self) -> dict[str, set[bytes]]:
         return {

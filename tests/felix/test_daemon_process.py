@@ -1,6 +1,7 @@
 """`tortie felix` as a process, between a real API server and a real kernel. (What rules mean is tested elsewhere.)"""
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,6 +90,11 @@ def test_a_changed_configuration_restarts_felix_unless_it_is_masked_or_live(node
     assert node.felix.wait(10) == 129
     assert "allowvxlanpacketsfromworkloads" in node.log.read_text()
 
+    node.start_felix()
+    node.wait_ready()
+    node.felix.send_signal(signal.SIGHUP)
+    assert node.felix.wait(10) == 129, "SIGHUP asks for the file to be read again"
+
 
 def test_felix_waits_for_a_datastore_that_is_not_ready(node: FelixNode) -> None:
     information = {
@@ -125,3 +131,26 @@ def test_a_wrong_setting_stops_felix_with_one_line_that_names_it(node: FelixNode
     [line] = node.log.read_text().splitlines()
     reason = json.loads(line)["reason"]
     assert reason == "DefaultEndpointToHostAction='maybe' in environment is not one of Drop, Accept, Return"
+
+
+def test_what_is_not_in_force_is_told_in_an_event_and_the_rest_is_enforced(node: FelixNode) -> None:
+    node.start_felix()
+    node.wait_ready()
+    endpoint = {
+        "apiVersion": "projectcalico.org/v3",
+        "kind": "HostEndpoint",
+        "metadata": {"name": "nowhere"},
+        "spec": {"node": "n1", "interfaceName": "eth77"},
+    }
+    node.apply(endpoint)
+    [event] = until(lambda: [event for event in node.events() if event["reason"] == "NotInForce"], 10)
+    assert event["involvedObject"]["kind"] == "HostEndpoint"
+    assert event["involvedObject"]["name"] == "nowhere"
+    assert event["message"].startswith("not in force on node n1: ")
+    assert "felix_problems 1.0" in node.http("metrics")[1]
+    a, b = node.pod("a"), node.pod("b")
+    b.listen(80)
+    node.apply(DENY_ALL)
+    until(lambda: node.status_file("b").exists() and not a.tcp(b.ip, 80))
+    node.kubectl("delete", "hostendpoint", "nowhere")
+    until(lambda: any(event["reason"] == "InForce" for event in node.events()), 10)

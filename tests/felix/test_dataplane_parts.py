@@ -103,11 +103,11 @@ def test_only_chains_that_packets_can_reach_are_written() -> None:
     table.put_set("s:x", "net", frozenset({"10.0.0.1/32"}))
     table.put_set("s:unused", "net", frozenset())
     assert committed(table) == ["+a", "+b", "+base"]
-    assert table.written_sets.keys() == {"cali40s-x"}
+    assert table.written_sets == {"cali40s-x"}
     table.put("frame", [Chain("base", jump("unused"), Hook("filter", "input", 0))])
     assert set(committed(table)) == {"+base", "+c", "+unused", "-a", "-b"}
-    assert table.written_sets.keys() == set()
-    assert table.written["c"].rules[0].comment == "stand-in: not there"
+    assert table.written_sets == set()
+    assert b"stand-in: not there" in table.written["c"][0]
     table.put("c", [Chain("c", jump())])
     assert committed(table) == ["+c"]
 

@@ -236,9 +236,9 @@ def test_listing_gives_rules_with_their_comments_and_sets_with_their_elements(co
     assert connection.commit(transaction) == []
     listing = connection.list_table("ip6", "t")
     assert listing.chains == {"base": [nft.comment_data("one")]}
-    assert listing.hooked == {"base"}
-    assert listing.sets == {"s"}
-    assert connection.list_elements("ip6", "t", "s") == set(nft.element_keys(element))
+    assert listing.hooks == {"base": Hook("filter", "input", 0)}
+    assert listing.sets == {"s": nft.NETS6.shape}
+    assert connection.list_elements("ip6", "t", "s").keys() == set(nft.element_keys(element))
     assert connection.list_table("ip", "t").chains == {}
 
 

@@ -8,7 +8,7 @@ objects (a policy's tier, a tier that still has policies) read the store.
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from tortie.apiserver import errors, jsonpath
+from tortie.apiserver import errors, jsonpath, tiers
 from tortie.apiserver.context import Call
 from tortie.apiserver.errors import Cause
 from tortie.apiserver.kinds import Hooks, Kind, Subresource, Table
@@ -45,15 +45,22 @@ def _lister(call: Call) -> Any:
 
 
 def _hooks(resource: Resource[Any]) -> Hooks:
+    tiered = resource.plural in _TIERED
+
     def prepare(call: Call, obj: Object, old: Object | None) -> None:
+        if tiered:
+            name = obj["metadata"].get("name", "")
+            tiers.check(call, tiers.tier_of(obj if old is None else old), name)
+            if old is not None and tiers.tier_of(old) != tiers.tier_of(obj):
+                tiers.check(call, tiers.tier_of(obj), name)
         result = admission.admit(resource, obj, old)
         if result.unknown_fields:
             from tortie.apiserver.writes import complain
 
             complain(call, list(result.unknown_fields), [])
-        obj_new = result.object
+        admitted = result.object
         obj.clear()
-        obj.update(obj_new)
+        obj.update(admitted)
         causes = [_cause(e) for e in result.errors]
         if not causes:
             causes = [_cause(e) for e in admission.cross_check(resource, obj, _lister(call))]
@@ -61,6 +68,8 @@ def _hooks(resource: Resource[Any]) -> Hooks:
             raise errors.invalid(resource.group, resource.kind, obj["metadata"].get("name", ""), causes)
 
     def check_delete(call: Call, obj: Object) -> None:
+        if tiered:
+            tiers.check(call, tiers.tier_of(obj), obj["metadata"]["name"])
         found = list(admission.check_delete(resource, obj, _lister(call)))
         if found:
             raise errors.forbidden(

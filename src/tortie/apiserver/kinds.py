@@ -96,6 +96,7 @@ class Kind:
     stored: bool = True
     custom: bool = False  # a CustomResourceDefinition's or a Calico kind: no strategic merge
     has_status: bool = False
+    status_on_create: bool = False  # a kubelet registers its Node with a status
     has_generation: bool = True
     unconditional_update: bool = True
     graceful: bool = False

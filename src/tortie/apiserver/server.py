@@ -9,6 +9,7 @@ import ctypes
 import errno
 import gc
 import ipaddress
+import logging
 import ssl
 import sys
 import time
@@ -24,6 +25,8 @@ from tortie.apiserver.authn import Authenticator
 from tortie.apiserver.authz import Authorizer
 from tortie.apiserver.builtin import catalog
 from tortie.apiserver.context import Context
+from tortie.apiserver.errors import StatusError
+from tortie.apiserver.expiry import Expiry
 from tortie.apiserver.http import Api
 from tortie.apiserver.journal import Journal, JournalError
 from tortie.apiserver.paths import Paths
@@ -32,7 +35,8 @@ from tortie.apiserver.store import Collection, Event, Store
 from tortie.apiserver.subresources import Subresources
 from tortie.apiserver.tokens import Tokens
 
-COMPACT_SECONDS = 15.0
+HOUSEKEEPING_SECONDS = 15.0
+_log = logging.getLogger("tortie.apiserver")
 _SWITCH_SECONDS = 0.0005  # the journal's thread must not wait long for the interpreter while requests are many
 
 
@@ -110,7 +114,7 @@ class Server:
         await bootstrap.run(context)
         await custom.resume(context)
         context.ready = True
-        self._tasks.append(asyncio.create_task(self._compact(store), name="compact"))
+        self._tasks.append(asyncio.create_task(self._keep_house(store), name="housekeeping"))
         gc.collect()
         gc.freeze()
 
@@ -151,10 +155,15 @@ class Server:
                 assert site._server is not None
                 self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
 
-    async def _compact(self, store: Store) -> None:
+    async def _keep_house(self, store: Store) -> None:
+        expiry = Expiry(store)
         while True:
-            await asyncio.sleep(COMPACT_SECONDS)
+            await asyncio.sleep(HOUSEKEEPING_SECONDS)
             store.compact()
+            try:
+                await expiry.sweep()
+            except StatusError as error:
+                _log.warning("old events stay for now: %s", error.message)
             _give_back_memory()
 
     async def stop(self) -> None:
@@ -164,7 +173,7 @@ class Server:
             task.cancel()
         for collection in self.context.store.collections.values():
             for watcher in tuple(collection.watchers):
-                watcher.close("the server stops")
+                watcher.close("")
         if self._runner is not None:
             await self._runner.cleanup()
         await asyncio.get_running_loop().run_in_executor(None, self.context.store.journal.close)

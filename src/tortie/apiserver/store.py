@@ -80,7 +80,7 @@ class Watcher:
         self._signal()
 
     def close(self, reason: str) -> None:
-        """Ends the watch after what is queued."""
+        """Ends the watch after what is queued; with a reason, the client is told to list again."""
         self.broken = True
         self.reason = reason
         self._signal()

@@ -83,7 +83,12 @@ def table(
 def row(kind: Kind, tree: Object, output: Output, now: float) -> Object:
     """The row of one object."""
     shape = kind.table or PLAIN
-    cells = [c.text(since(c.at, now)) if isinstance(c, Since) else c for c in shape.cells(tree)]
+    try:
+        values = shape.cells(tree)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        # One odd object must not hide the others of its list.
+        values = [tree["metadata"].get("name"), *("<invalid>" for _ in shape.columns[1:])]
+    cells = [c.text(since(c.at, now)) if isinstance(c, Since) else c for c in values]
     made: Object = {"cells": cells}
     if shape.conditions is not None:
         conditions = shape.conditions(tree)

@@ -150,6 +150,8 @@ async def _follow(
         while True:
             now = time.monotonic()
             if now >= deadline:
+                if bookmarks:
+                    await response.write(render.bookmark(kind, store.revision, stream.output))
                 break
             ready = await watcher.wait(max(0.001, min(deadline, next_bookmark) - now))
             if ready:
@@ -160,8 +162,9 @@ async def _follow(
                     if data:
                         await response.write(data)
                 elif watcher.broken:
-                    status = errors.expired(f"the watch ended: {watcher.reason}; list again").status()
-                    await response.write(render.error_line(status))
+                    if watcher.reason:
+                        status = errors.expired(f"the watch ended: {watcher.reason}; list again").status()
+                        await response.write(render.error_line(status))
                     break
             elif bookmarks:
                 next_bookmark = time.monotonic() + BOOKMARK_SECONDS

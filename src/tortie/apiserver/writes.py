@@ -87,7 +87,7 @@ async def create(call: Call, body: Any, duplicates: list[str] | None = None, *, 
     meta.pop("generation", None)
     if kind.has_generation:
         meta["generation"] = 1
-    if kind.has_status:
+    if kind.has_status and not kind.status_on_create:
         obj.pop("status", None)
     for attempt in range(8):
         key: Key = (meta.get("namespace", ""), meta.get("name", ""))

@@ -316,8 +316,8 @@ class Felix:
             await asyncio.sleep(_REPORT_POLL)
 
     async def _beat(self) -> None:
-        """The loops' signs of life, on a timer of their own, traffic or not. This task shares the calculation's loop, so
-        that it beats is the calculation's sign; the dataplane's is that its loop has turned."""
+        """The loops' signs of life, on a timer, traffic or not. The calculation shares this task's event loop, so any
+        beat is its sign of life; the dataplane's is that its loop has turned."""
         turns = -1
         while True:
             dataplane = self._dataplane

@@ -30,7 +30,8 @@ class Report:
     def update(self, *, refused: Mapping[str, str], failed: Mapping[str, str]) -> None:
         """Tells what is new, what changed and what ended; both arguments hold everything that is wrong now.
 
-        refused: values that cannot be used, or not all of them. failed: what the kernel would not take; the dataplane has logged it.
+        refused: values that cannot be used, or not all of them. failed: what the kernel would not take; the dataplane
+        has logged it.
         """
         problems = {**refused, **failed}
         for about, reason in problems.items():

@@ -196,6 +196,7 @@ def kinds() -> Iterator[tuple[Kind, int]]:
                 has_status=_STATUS in names,
                 has_generation=row.generation,
                 unconditional_update=row.plural not in {"customresourcedefinitions", "apiservices"},
+                status_on_create=row.kind == "Node",
                 graceful=row.kind == "Pod",
                 orphan_by_default=False,
                 convert_in=own.convert_in or _retyped(row, "v1"),

@@ -190,7 +190,7 @@ def _api_service(o: Object) -> list[Any]:
             available = condition.get("status", "Unknown")
             if available != "True":
                 available += f" ({condition.get('reason')})"
-    return [name(o), f"{service['namespace']}/{service['name']}" if service else "Local", available, age(o)]
+    return [name(o), f"{service.get('namespace')}/{service.get('name')}" if service else "Local", available, age(o)]
 
 
 API_SERVICES = Table((NAME, text("Service"), text("Available"), AGE), _api_service)

@@ -129,7 +129,7 @@ def prepare(call: Call, obj: Object, old: Object | None) -> None:
     stored = list(status.get("storedVersions") or ())
     for version in spec.get("versions") or ():
         if version.get("storage") and version.get("name") not in stored:
-            stored.append(version["name"])
+            stored.append(version.get("name"))
     status["storedVersions"] = stored
     now = objects.timestamp(call.context.now())
     if clash:

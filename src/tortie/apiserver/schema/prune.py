@@ -91,6 +91,10 @@ def _prune_object(node: Node, value: dict[str, Any], unknown: list[str], path: s
             nothing = strict_types or (below.type != n.ANY and not below.nullable and below.default is n.UNSET)
             if nothing and below is not values:
                 drop.append(key)
+            elif strict_types and below.type == n.STRING:
+                value[key] = ""  # an entry without a value is an entry with the empty one
+            elif strict_types:
+                drop.append(key)
             continue
         kind = below.type
         if kind == n.STRING:

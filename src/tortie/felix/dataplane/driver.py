@@ -14,39 +14,17 @@ from collections.abc import Callable, Sequence
 from tortie.felix.dataplane import static
 from tortie.felix.dataplane.config import DataplaneConfig
 from tortie.felix.dataplane.hosts import HostEndpoints
+from tortie.felix.dataplane.inbox import Inbox
 from tortie.felix.dataplane.interfaces import Interfaces
 from tortie.felix.dataplane.kernel import Kernel
 from tortie.felix.dataplane.network import Network
-from tortie.felix.dataplane.policies import policy_chains, profile_chains
 from tortie.felix.dataplane.refresh import Refreshes
 from tortie.felix.dataplane.routes import RouteTable
 from tortie.felix.dataplane.static import Situation
 from tortie.felix.dataplane.table import TableState
 from tortie.felix.dataplane.workloads import Workloads
 from tortie.felix.dataplane.writer import NO_RIGHTS, ApplyError, NotSupportedError, TableWriter
-from tortie.felix.messages import (
-    ConfigUpdate,
-    EndpointStatus,
-    HostEndpointRemove,
-    HostEndpointUpdate,
-    InSync,
-    IPSetDelta,
-    IPSetRemove,
-    IPSetUpdate,
-    Message,
-    PolicyRemove,
-    PolicyUpdate,
-    PoolRemove,
-    PoolUpdate,
-    ProfileRemove,
-    ProfileUpdate,
-    RouteRemove,
-    RouteUpdate,
-    ServiceRemove,
-    ServiceUpdate,
-    WorkloadEndpointRemove,
-    WorkloadEndpointUpdate,
-)
+from tortie.felix.messages import EndpointStatus, Message
 from tortie.model.dataplane import EndpointKey
 from tortie.net.monitor import AddressEvent, LinkEvent
 from tortie.service.log import get_logger
@@ -75,7 +53,6 @@ class Dataplane:
         self.turns = 0
         self._wake = asyncio.Event()
         self._applied = asyncio.Condition()
-        self._in_sync = False
         self.ready = False
         self._interfaces = Interfaces(config.interface_exclude)
         self._tables = [TableState(version) for version in config.versions]
@@ -83,12 +60,12 @@ class Dataplane:
         self._workloads = Workloads(config, self._interfaces, self._tables, self._routes)
         self._hosts = HostEndpoints(config, self._interfaces, self._tables)
         self._network = Network(config, self._interfaces, self._tables, self._routes)
+        self._inbox = Inbox(config, self._tables, self._workloads, self._hosts, self._network)
         self._situations: dict[int, Situation] = {}
         self._kernel: Kernel | None = None
         self._writer: TableWriter | None = None
         self._statuses: dict[EndpointKey, EndpointStatus] = {}
         self._problems: dict[str, str] = {}
-        self._rejected: dict[str, str] = {}
         self._chain_problems: dict[str, str] = {}
         self._failures = 0
         self._next_try = 0.0
@@ -178,7 +155,7 @@ class Dataplane:
         self._hear(now)
         self._refresh(now)
         complete = self._drain()
-        if self._in_sync and self._interfaces.listed and now >= self._next_try:
+        if self._inbox.in_sync and self._interfaces.listed and now >= self._next_try:
             self._apply(now)
         return complete and not self._failures
 
@@ -189,15 +166,17 @@ class Dataplane:
         now = time.monotonic()
         timeout = max(0.0, self._next_time(now) - now)
         if not self._queue:
+            # Not wait_for: it loses a cancellation that comes together with what it waits for.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), timeout)
+                async with asyncio.timeout(timeout):
+                    await self._wake.wait()
         self._wake.clear()
         revision = self.revision
         if self.ready and len(self._queue) < _LARGE:
             settled = self.work()
         else:
             settled = await self._work_aside()
-        if settled and self._in_sync:
+        if settled and self._inbox.in_sync:
             await self._announce(revision)
         await asyncio.sleep(0)
 
@@ -229,76 +208,10 @@ class Dataplane:
     def _drain(self) -> bool:
         """Takes queued messages; True if none are left."""
         for _ in range(min(_BATCH, len(self._queue))):
-            message = self._queue.popleft()
             self._counts["messages"] += 1
-            try:
-                self._handle(message)
-            except (ValueError, KeyError) as error:
-                self._reject(message, str(error))
-            else:
-                self._rejected.pop(_subject(message), None)
+            if not self._inbox.take(self._queue.popleft()):
+                self._status_due = True
         return not self._queue
-
-    def _reject(self, message: Message, reason: str) -> None:
-        """What cannot be used acts as if it were absent: what refers to it denies (spec/felix.md 7.1)."""
-        _LOG.error("a message cannot be used", message=type(message).__name__, object=_subject(message), reason=reason)
-        self._rejected[_subject(message)] = reason
-        self._status_due = True
-        match message:
-            case IPSetUpdate() | IPSetDelta():
-                self._handle(IPSetRemove(message.id))
-            case PolicyUpdate():
-                self._handle(PolicyRemove(message.key))
-            case ProfileUpdate():
-                self._handle(ProfileRemove(message.name))
-            case WorkloadEndpointUpdate():
-                self._workloads.remove(message.key)
-            case HostEndpointUpdate():
-                self._hosts.remove(message.key)
-            case RouteUpdate():
-                self._network.update(RouteRemove(message.cidr))
-            case PoolUpdate():
-                self._network.update(PoolRemove(message.name))
-            case _:
-                pass
-
-    def _handle(self, message: Message) -> None:
-        match message:
-            case IPSetUpdate():
-                for table in self._tables:
-                    table.put_set(message.id, message.kind, message.members)
-            case IPSetDelta():
-                for table in self._tables:
-                    table.change_set(message.id, message.added, message.removed)
-            case IPSetRemove():
-                for table in self._tables:
-                    table.drop_set(message.id)
-            case PolicyUpdate():
-                for table in self._tables:
-                    table.put(f"policy:{message.key}", policy_chains(message, table.version, self.config))
-            case PolicyRemove():
-                for table in self._tables:
-                    table.drop(f"policy:{message.key}")
-            case ProfileUpdate():
-                for table in self._tables:
-                    table.put(f"profile:{message.name}", profile_chains(message, table.version, self.config))
-            case ProfileRemove():
-                for table in self._tables:
-                    table.drop(f"profile:{message.name}")
-            case WorkloadEndpointUpdate():
-                self._workloads.update(message)
-            case WorkloadEndpointRemove():
-                self._workloads.remove(message.key)
-            case HostEndpointUpdate():
-                self._hosts.update(message)
-            case HostEndpointRemove():
-                self._hosts.remove(message.key)
-            case InSync():
-                self._in_sync = True
-            case ConfigUpdate() | ServiceUpdate() | ServiceRemove():
-                pass  # the daemon restarts on a changed configuration; services matter to the collector alone
-            case _:
-                self._network.update(message)
 
     # --- hearing ---------------------------------------------------------------------------------------------------
 
@@ -344,9 +257,9 @@ class Dataplane:
 
     def _repair(self, why: str) -> None:
         assert self._writer is not None
-        _LOG.warning("writing all rules anew", reason=why)
+        _LOG.warning("repairing the nftables rules", reason=why)
         self._counts["repairs"] += 1
-        self._writer.replace_all()
+        self._writer.repair()
 
     def _refresh(self, now: float) -> None:
         """The checks that are due: a slip of the kernel's or anybody's is found without an event, too."""
@@ -401,7 +314,7 @@ class Dataplane:
         if self._failures >= _GIVE_UP_AFTER:
             raise ApplyError(f"giving up after {self._failures} attempts: {reason}")
         if self._failures == _REBUILD_AFTER and self._writer is not None:
-            self._writer.replace_all()
+            self._writer.repair(whole=True)
         self._next_try = now + min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (self._failures - 1) * 2)
 
     def _apply_once(self, now: float) -> bool:
@@ -447,7 +360,7 @@ class Dataplane:
 
     def _publish(self) -> None:
         problems: dict[str, str] = {}
-        named: dict[str, str] = {**self._rejected, **self._network.problems()}
+        named: dict[str, str] = {**self._inbox.rejected, **self._network.problems()}
         for table in self._tables:
             problems |= table.problems()
             for owner, reason in table.problems_by_owner().items():
@@ -474,11 +387,3 @@ class Dataplane:
         for owner in self._problems.keys() - named.keys():
             _LOG.info("in force again", object=owner)
         self._problems = named
-
-
-def _subject(message: Message) -> str:
-    for attribute in ("key", "id", "name", "cidr", "node"):
-        value = getattr(message, attribute, None)
-        if value is not None:
-            return str(value)
-    return ""

@@ -63,11 +63,12 @@ def _write(
         if chain is None:
             if not made.whole and name in table.written:
                 gone.append(name)
-        elif made.whole or table.written.get(name) != chain:
-            try:
-                _ = chain.encoded
-            except (ValueError, struct.error, OverflowError) as error:
-                raise RenderError(name, str(error)) from error
+            continue
+        try:
+            differs = table.written.get(name) != chain.user_data
+        except (ValueError, struct.error, OverflowError) as error:
+            raise RenderError(name, str(error)) from error
+        if made.whole or differs:
             changed.append(chain)
     for name in sorted(dirty_sets):
         _write_set(made, table, out, name)
@@ -90,6 +91,7 @@ def _write(
 
 
 def _write_set(made: Plan, table: TableState, out: Transaction, name: str) -> None:
+    """A set that is as it should be is passed over."""
     family, subject = table.family, ("set", table.family, name)
     if name in table.broken_sets or not table.graph.is_used(name):
         return

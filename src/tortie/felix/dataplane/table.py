@@ -4,7 +4,7 @@ The driver and the managers put chains, sets and maps in by name; `plan` turns w
 plan.py), `settle` records that the kernel took it. What cannot be programmed has a stand-in: a chain that drops.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from tortie.felix.dataplane.graph import ChainGraph
 from tortie.felix.dataplane.sets import SetMembers
 from tortie.felix.messages import Member, SetKind
 from tortie.net.nft import transaction as nft
+from tortie.net.nft.connection import TableListing
 from tortie.net.nft.transaction import Family
 
 if TYPE_CHECKING:
@@ -56,8 +57,9 @@ class TableState:
         # What the kernel holds.
         self.exists = False
         self._rules = 0
-        self.written: dict[str, Chain] = {}
-        self.written_sets: dict[str, nft.SetType] = {}
+        self.written: dict[str, list[bytes]] = {}
+        """chain -> user data of its rules, which contains hashes of all they do"""
+        self.written_sets: set[str] = set()
         self.written_maps: dict[str, dict[str, str]] = {}
         # What cannot be.
         self.broken: dict[str, str] = {}
@@ -200,28 +202,73 @@ class TableState:
         return not self.exists or bool(self.graph.dirty or self.graph.dirty_sets or self.dirty_maps)
 
     def forget_kernel(self) -> None:
-        """The next plan replaces the whole table, whatever is in it."""
+        """Unless something is adopted, the next plan replaces the whole table, whatever is in it."""
         self.exists = False
+
+    def adopt(self, listing: TableListing, elements: Callable[[str], dict[bytes, str]]) -> str:
+        """Takes what is in the kernel, an earlier process's or what is left of ours, as written, so that the next plan
+        changes only what differs; elements: those of one set. Returns why that is impossible, or "".
+
+        Replacing the table would do as well, but for the packets that are between two rules at that very moment: maps
+        that are replaced count as empty for them."""
+        graph = self.graph
+        for name in listing.chains.keys() & graph.live:
+            if graph.chains[name].hook != listing.hooks.get(name):
+                return f"chain {name} has another hook"
+        found: dict[str, dict[bytes, str]] = {}
+        for name, shape in listing.sets.items():
+            wanted = self._wanted_type(name)
+            if wanted is not None and wanted.shape != shape:
+                return f"set {name} has another type"
+            if wanted is not None or shape.verdict_map:
+                found[name] = elements(name)
+            content = graph.content.get(name)
+            if name not in self.sets and content is not None and found[name].keys() != _keys(content.elements):
+                return f"set {name} has other elements"
+        self.exists = True
+        self.written = dict(listing.chains)
+        self._rules = sum(map(len, self.written.values()))
+        maps = {name for name, shape in listing.sets.items() if shape.verdict_map}
+        self.written_sets = listing.sets.keys() - maps
+        self.written_maps = {
+            name: {key[:-1].rstrip(b"\0").decode(errors="replace"): chain for key, chain in found[name].items()}
+            for name in maps
+        }
+        for name, entry in self.sets.items():
+            entry.changes = {}
+            entry.fresh = name not in found or found[name].keys() != _keys(entry.members.elements())
+        graph.dirty |= graph.live | set(graph.referred()) | self.written.keys()
+        graph.dirty_sets |= set(graph.used()) | self.written_sets
+        self.dirty_maps |= self.maps.keys() | self.written_maps.keys()
+        return ""
+
+    def _wanted_type(self, name: str) -> nft.SetType | None:
+        if name in self.maps:
+            return nft.INTERFACE_VERDICTS
+        if name in self.sets:
+            return self.sets[name].members.type
+        content = self.graph.content.get(name)
+        return content.type if content is not None else None
 
     def settle(self, plan: "Plan") -> None:
         """The kernel has taken the plan."""
         if plan.whole:
-            self.written, self.written_sets, self.written_maps = {}, {}, {}
+            self.written, self.written_sets, self.written_maps = {}, set(), {}
             self._rules = 0
             self.exists = True
         for name, chain in plan.chains.items():
             old = self.written.pop(name, None)
-            self._rules -= len(old.rules) if old is not None else 0
+            self._rules -= len(old or ())
             if chain is not None:
-                self.written[name] = chain
+                self.written[name] = chain.user_data
                 self._rules += len(chain.rules)
         for name, kind in plan.sets.items():
             if kind is None:
-                self.written_sets.pop(name, None)
+                self.written_sets.discard(name)
                 if not self.graph.is_used(name):
                     self.graph.content.pop(name, None)
             else:
-                self.written_sets[name] = kind
+                self.written_sets.add(name)
             entry = self.sets.get(name)
             if entry is not None:
                 entry.changes, entry.fresh = {}, name not in self.written_sets
@@ -236,19 +283,15 @@ class TableState:
 
     # --- checks ----------------------------------------------------------------------------------------------------
 
-    def expected_chains(self) -> dict[str, list[bytes]]:
-        """chain -> user data of its rules, as written"""
-        return {name: chain.user_data for name, chain in self.written.items()}
-
     def expected_sets(self) -> set[str]:
-        return self.written_sets.keys() | self.written_maps.keys()
+        return self.written_sets | self.written_maps.keys()
 
     def set_names(self) -> list[str]:
         return sorted(name for name in self.written_sets if name in self.sets)
 
     def expected_keys(self, name: str) -> set[bytes]:
         """The elements of a set as a listing of the kernel gives them. Pending changes make the answer useless."""
-        return {key for element in self.sets[name].members.elements() for key in nft.element_keys(element)}
+        return _keys(self.sets[name].members.elements())
 
     def statistics(self) -> dict[str, int]:
         return {
@@ -258,3 +301,7 @@ class TableState:
             "maps": len(self.written_maps),
             "problems": len(self.faults) + len(self.broken_sets),
         }
+
+
+def _keys(elements: Iterable[bytes]) -> set[bytes]:
+    return {key for element in elements for key in nft.element_keys(element)}

@@ -31,6 +31,7 @@ class TableWriter:
         self._connection = connection
         self._tables = tables
         self._identity: dict[str, tuple[int, int] | None] = {}
+        self._whole = False
         self.last_seconds = 0.0
         self.isolated = 0
 
@@ -39,6 +40,9 @@ class TableWriter:
         if not any(table.pending for table in self._tables):
             return False
         started = time.perf_counter()
+        for table in self._tables:
+            if not table.exists and not self._whole:
+                self._adopt(table)
         for _ in range(_ROUNDS):
             planned = self._plan()
             if planned is None:
@@ -48,12 +52,20 @@ class TableWriter:
             if not refusals:
                 for table, made in plans:
                     table.settle(made)
-                if len(transaction):
+                self._whole = False
+                if len(transaction) or not self._identity:
                     self._remember_identity()
                 self.last_seconds = time.perf_counter() - started
                 return bool(len(transaction))
             self._isolate(refusals)
         raise ApplyError("more than 50 objects were refused in one go")
+
+    def _adopt(self, table: TableState) -> None:
+        listing = self._connection.list_table(table.family, names.TABLE)
+        if listing.chains or listing.sets:
+            table.adopt(
+                listing, lambda name: self._connection.list_elements(table.family, names.TABLE, name)
+            )  # what cannot be adopted is replaced
 
     def _plan(self) -> tuple[Transaction, list[tuple[TableState, Plan]]] | None:
         """None if something could not be rendered and was marked as broken."""
@@ -142,24 +154,25 @@ class TableWriter:
         """A full listing against what was written; what is wrong, in words, or ""."""
         for table in self._tables:
             listing = self._connection.list_table(table.family, names.TABLE)
-            expected = table.expected_chains()
+            expected = table.written
             if listing.chains.keys() != expected.keys():
                 odd = sorted(listing.chains.keys() ^ expected.keys())
                 return f"chains of table {table.family} calico differ: {', '.join(odd[:3])}"
             for name, rules in expected.items():
                 if listing.chains[name] != rules:
                     return f"rules of chain {name} in table {table.family} calico differ"
-            if listing.sets != table.expected_sets():
-                odd = sorted(listing.sets ^ table.expected_sets())
+            if listing.sets.keys() != table.expected_sets():
+                odd = sorted(listing.sets.keys() ^ table.expected_sets())
                 return f"sets of table {table.family} calico differ: {', '.join(odd[:3])}"
         return ""
 
     def verify_set(self, table: TableState, name: str) -> bool:
         """Whether the kernel has exactly the elements that were written."""
         found = self._connection.list_elements(table.family, names.TABLE, name)
-        return found == table.expected_keys(name)
+        return found.keys() == table.expected_keys(name)
 
-    def replace_all(self) -> None:
-        """The next apply writes both tables anew, in one transaction."""
+    def repair(self, *, whole: bool = False) -> None:
+        """The next apply looks at what is there and writes what differs; with `whole` it replaces everything."""
+        self._whole = whole
         for table in self._tables:
             table.forget_kernel()

@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from tortie.net import netlink
 from tortie.net.netlink import Netlink, NetlinkError, attribute, attribute_list, attributes
 from tortie.net.nft import wire
-from tortie.net.nft.transaction import Family, Transaction
+from tortie.net.nft.transaction import Family, Hook, SetShape, Transaction
 
 _GENERIC = struct.Struct(">BBH")
 _U32 = struct.Struct(">I")
+_I32 = struct.Struct(">i")
 _U64 = struct.Struct(">Q")
 _ERROR = 2
 _TRIES = 5
@@ -39,16 +40,33 @@ class Refusal:
 
 @dataclass(slots=True)
 class TableListing:
-    """What the kernel holds. chains: name -> user data of its rules in order; hooked: base chains; sets: name -> number
-    of elements is not known without a dump, so only names (maps included)."""
+    """What the kernel holds. chains: name -> user data of its rules in order; hooks: of the base chains; sets: maps are
+    among them, elements are not."""
 
     chains: dict[str, list[bytes]] = field(default_factory=dict)
-    hooked: set[str] = field(default_factory=set)
-    sets: set[str] = field(default_factory=set)
+    hooks: dict[str, Hook] = field(default_factory=dict)
+    sets: dict[str, SetShape] = field(default_factory=dict)
 
 
 def _name(payload: bytes) -> str:
     return payload.rstrip(b"\0").decode(errors="replace")
+
+
+def _hook(chain: dict[int, bytes]) -> Hook:
+    hook = attributes(chain[4])
+    number, priority = _U32.unpack(hook[1])[0], _I32.unpack(hook[2])[0]
+    word = next((word for word, code in wire.HOOKS.items() if code == number), str(number))
+    return Hook(_name(chain.get(7, b"")), word, priority)  # type: ignore[arg-type]  # the kernel's words are Hook's
+
+
+def _shape(kind: dict[int, bytes]) -> SetShape:
+    flags = _U32.unpack(kind[3])[0] if 3 in kind else 0
+    return SetShape(
+        key_type=_U32.unpack(kind[4])[0],
+        key_length=_U32.unpack(kind[5])[0],
+        interval=bool(flags & wire.SET_INTERVAL),
+        verdict_map=bool(flags & wire.SET_MAP),
+    )
 
 
 class Connection:
@@ -152,24 +170,27 @@ class Connection:
             name = _name(chain[3])
             listing.chains[name] = []
             if 4 in chain:
-                listing.hooked.add(name)
+                listing.hooks[name] = _hook(chain)
         for rule in self._dump(wire.GETRULE, family, head, f"listing the rules of nftables table {table}"):
             if _name(rule[1]) == table:
                 listing.chains.setdefault(_name(rule[2]), []).append(rule.get(7, b""))
         for kind in self._dump(wire.GETSET, family, head, f"listing the sets of nftables table {table}"):
             if _name(kind[1]) == table:
-                listing.sets.add(_name(kind[2]))
+                listing.sets[_name(kind[2])] = _shape(kind)
         return listing
 
-    def list_elements(self, family: Family, table: str, name: str) -> set[bytes]:
-        """The keys of a set's elements, as `element_keys` gives them: the two ends of an interval are two keys."""
+    def list_elements(self, family: Family, table: str, name: str) -> dict[bytes, str]:
+        """The keys of a set's elements, as `element_keys` gives them (the two ends of an interval are two keys), each
+        with the chain that a verdict map sends it to, or ""."""
         head = attribute(1, table.encode() + b"\0") + attribute(2, name.encode() + b"\0")
-        result: set[bytes] = set()
+        result: dict[bytes, str] = {}
         for part in self._dump(wire.GETSETELEM, family, head, f"listing the elements of nftables set {name}"):
             for _, element in attribute_list(part.get(3, b"")):
                 values = attributes(element)
                 key = attributes(values[1])[1]
-                result.add(key + (b"\x01" if values.get(3) == b"\0\0\0\x01" else b"\0"))
+                verdict = values.get(2)
+                target = _name(attributes(attributes(verdict)[2]).get(2, b"")) if verdict else ""
+                result[key + (b"\x01" if values.get(3) == b"\0\0\0\x01" else b"\0")] = target
         return result
 
 

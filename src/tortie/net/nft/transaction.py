@@ -41,14 +41,28 @@ class Hook:
 
 
 @dataclass(frozen=True, slots=True)
+class SetShape:
+    """What cannot change in the life of a set. key_type: nft's number of the type; key_length: bytes."""
+
+    key_type: int
+    key_length: int
+    interval: bool = False
+    verdict_map: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class SetType:
-    """What a set holds. key_type: nft's number of the type; key_length: bytes; interval: ranges of a single field."""
+    """What a set holds. interval: ranges of a single field. Otherwise as in SetShape."""
 
     name: str
     key_type: int
     key_length: int
     interval: bool = False
     verdict_map: bool = False
+
+    @property
+    def shape(self) -> SetShape:
+        return SetShape(self.key_type, self.key_length, self.interval, self.verdict_map)
 
     def text(self) -> str:
         kind = f"type {self.name} : verdict;" if self.verdict_map else f"type {self.name};"
