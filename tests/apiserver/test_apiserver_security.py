@@ -129,6 +129,20 @@ def test_cluster_roles_are_gathered_by_label(http: Http) -> None:
     http.ok("DELETE", f"{RBAC}/clusterroles/widgets")
 
 
+def test_roles_that_gather_one_another_do_no_harm(http: Http) -> None:
+    def role(name: str, chooses: str, *rules: dict[str, Any]) -> dict[str, Any]:
+        chosen = {"clusterRoleSelectors": [{"matchLabels": {"circle": chooses}}]}
+        return {"metadata": {"name": name, "labels": {"circle": name}}, "aggregationRule": chosen, "rules": list(rules)}
+
+    rule = {"apiGroups": ["example.com"], "resources": ["circles"], "verbs": ["get"]}
+    leaf = {"metadata": {"name": "leaf", "labels": {"circle": "left"}}, "rules": [rule]}
+    for body in (role("left", "right"), role("right", "left"), leaf):
+        http.ok("POST", f"{RBAC}/clusterroles", body)
+    assert http.ok("GET", f"{RBAC}/clusterroles/right")["rules"] == [rule]
+    for name in ("left", "right", "leaf"):
+        http.ok("DELETE", f"{RBAC}/clusterroles/{name}")
+
+
 def test_a_binding_cannot_change_its_role(http: Http) -> None:
     path = f"{RBAC}/clusterrolebindings/cluster-admin"
     refused = http("PATCH", path, {"roleRef": {"name": "view"}}, content=MERGE)

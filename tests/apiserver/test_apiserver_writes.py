@@ -259,7 +259,9 @@ def test_a_pod_is_bound_once(http: Http) -> None:
     http.ok("POST", PODS, pod("b"))
     binding = {"metadata": {"name": "b"}, "target": {"kind": "Node", "name": "n1"}}
     assert http("POST", f"{PODS}/b/binding", binding).status == 201
-    assert http.ok("GET", f"{PODS}/b")["spec"]["nodeName"] == "n1"
+    bound = http.ok("GET", f"{PODS}/b")
+    assert bound["spec"]["nodeName"] == "n1"
+    assert [(c["type"], c["status"]) for c in bound["status"]["conditions"]] == [("PodScheduled", "True")]
     assert _refusal(http, "POST", f"{PODS}/b/binding", binding)[:2] == (409, "Conflict")
 
 

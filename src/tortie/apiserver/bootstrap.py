@@ -27,7 +27,7 @@ async def ensure(
     if context.collection(kind).get((namespace, meta["name"])) is not None:
         return
     info = RequestInfo(True, "create", "", group, version, namespace, plural)
-    manager = MANAGER if aggregate else "clusterrole-aggregation"
+    manager = MANAGER if aggregate else roles.AGGREGATION
     await writes.create(Call(context, SYSTEM, info, kind, {}, manager), obj)
 
 

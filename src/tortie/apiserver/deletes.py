@@ -78,7 +78,16 @@ async def delete(call: Call, options: Options) -> tuple[int, Object]:
         record = collection.get(key)
         if record is None:
             raise errors.not_found(kind.group, kind.plural, key[1])
-        return await _delete_locked(call, collection, record, options)
+        code, body, before = await _delete_locked(call, collection, record, options)
+    await _follow_up(call, body, before)
+    return code, body
+
+
+async def _follow_up(call: Call, obj: Object, before: Object | None) -> None:
+    """Tells the kind's hook about an object that was marked for deletion and stays."""
+    committed = call.kind.hooks.committed
+    if before is not None and committed is not None:
+        await committed(call, obj, before)
 
 
 def _check_preconditions(kind: Kind, record: Record, obj: Object, options: Options) -> None:
@@ -130,7 +139,10 @@ def _grace(kind: Kind, obj: Object, options: Options) -> int:
     return max(int(wanted), 0) if wanted >= 0 else 1
 
 
-async def _delete_locked(call: Call, collection: Collection, record: Record, options: Options) -> tuple[int, Object]:
+async def _delete_locked(
+    call: Call, collection: Collection, record: Record, options: Options
+) -> tuple[int, Object, Object | None]:
+    """The HTTP code, the body, and for an object that was only marked its state before."""
     kind = call.kind
     obj = record.decode()
     meta = obj["metadata"]
@@ -145,13 +157,13 @@ async def _delete_locked(call: Call, collection: Collection, record: Record, opt
         grace = int(meta.get("deletionGracePeriodSeconds", 0))
     stays = bool(finalizers) or namespace_content or grace > 0
     if call.dry_run:
-        return 200, obj if stays else errors.success(meta["name"], kind.group, kind.plural, meta["uid"])
+        return 200, obj if stays else errors.success(meta["name"], kind.group, kind.plural, meta["uid"]), None
     if not stays:
         await call.store.remove(collection, record.key)
         if kind.graceful:
-            return 200, obj
-        return 200, errors.success(meta["name"], kind.group, kind.plural, meta["uid"])
-    before = record.decode()
+            return 200, obj, None
+        return 200, errors.success(meta["name"], kind.group, kind.plural, meta["uid"]), None
+    before: Object | None = record.decode()
     if finalizers:
         meta["finalizers"] = finalizers
     else:
@@ -168,13 +180,12 @@ async def _delete_locked(call: Call, collection: Collection, record: Record, opt
         meta["deletionGracePeriodSeconds"] = grace
     if namespace_content:
         obj.setdefault("status", {})["phase"] = "Terminating"
-    if not managed.same(before, obj):
+    if before is not None and not managed.same(before, obj):
         stored = await call.store.put(collection, record.key, obj)
         obj = stored.decode()
-        if kind.hooks.committed is not None:
-            await kind.hooks.committed(call, obj, before)
-    code = 202 if options.propagation == "Foreground" else 200
-    return code, obj
+    else:
+        before = None
+    return (202 if options.propagation == "Foreground" else 200), obj, before
 
 
 async def delete_collection(call: Call, records: Iterable[Record], options: Options) -> list[Object]:
@@ -186,6 +197,7 @@ async def delete_collection(call: Call, records: Iterable[Record], options: Opti
             record = collection.get(chosen.key)
             if record is None:
                 continue
-            await _delete_locked(call, collection, record, options)
-            deleted.append(chosen.decode())
+            _, body, before = await _delete_locked(call, collection, record, options)
+        await _follow_up(call, body, before)
+        deleted.append(chosen.decode())
     return deleted

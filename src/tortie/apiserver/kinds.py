@@ -52,7 +52,8 @@ class Hooks:
 
     default: fills absent fields (pure). prepare: runs before validation with access to the store (allocations,
     admission); may raise StatusError. validate: causes for a 422. undo: takes back what prepare reserved when the
-    write does not happen. committed: after the write is durable, before it is answered. check_delete: may refuse.
+    write does not happen. committed: after the write is durable and its lock is free, before it is answered.
+    check_delete: may refuse.
     """
 
     default: Callable[[Object], None] = no_change

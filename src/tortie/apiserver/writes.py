@@ -92,8 +92,13 @@ async def create(call: Call, body: Any, duplicates: list[str] | None = None, *, 
     for attempt in range(8):
         key: Key = (meta.get("namespace", ""), meta.get("name", ""))
         async with call.store.lock(call.context.collection(kind), key):
+            made = None
             if call.context.collection(kind).get(key) is None:
-                return await _store_new(call, obj, key, manager_op)
+                made = await _store_new(call, obj, key, manager_op)
+        if made is not None:
+            if kind.hooks.committed is not None and not call.dry_run:
+                await kind.hooks.committed(call, made, None)
+            return made
         if not prefix:
             raise errors.already_exists(kind.group, kind.plural, key[1])
         if attempt < 7:
@@ -129,8 +134,6 @@ async def _store_new(call: Call, obj: Object, key: Key, manager_op: str) -> Obje
             hooks.undo(call, obj, None)
         raise
     obj["metadata"]["resourceVersion"] = str(record.revision)
-    if hooks.committed is not None:
-        await hooks.committed(call, obj, None)
     return obj
 
 
@@ -163,11 +166,14 @@ async def update(call: Call, change: Change, *, subresource: str = "") -> Object
         record = collection.get(key)
         if record is None:
             raise errors.not_found(kind.group, kind.plural, key[1])
-        return await replace_locked(call, record, change, subresource=subresource)
+        result, old = await _replace(call, record, change, subresource)
+    if old is not None and kind.hooks.committed is not None:
+        await kind.hooks.committed(call, result, old)
+    return result
 
 
-async def replace_locked(call: Call, record: Record, change: Change, *, subresource: str = "") -> Object:
-    """`update` for a caller that holds the key's lock and has the record."""
+async def _replace(call: Call, record: Record, change: Change, subresource: str) -> tuple[Object, Object | None]:
+    """`update` under the key's lock: the new state, and the old one if anything was stored."""
     kind = call.kind
     old = record.decode()
     if kind.convert_out:
@@ -178,7 +184,7 @@ async def replace_locked(call: Call, record: Record, change: Change, *, subresou
     _keep_server_owned(call, old, new)
     if subresource == "status":
         new = _only_status(kind.kind if not kind.group else "", old, new)
-    elif kind.has_status:
+    elif kind.has_status and subresource != "binding":
         _keep(old, new, "status")
     _check_version(call, record, new)
     _check_finalizers(call, old, new)
@@ -194,9 +200,7 @@ async def replace_locked(call: Call, record: Record, change: Change, *, subresou
         raise
     if not changed and hooks.undo is not None:
         hooks.undo(call, new, old)
-    if changed and hooks.committed is not None:
-        await hooks.committed(call, result, old)
-    return result
+    return result, old if changed else None
 
 
 async def _store_changed(call: Call, record: Record, old: Object, new: Object, subresource: str) -> tuple[Object, bool]:
@@ -346,4 +350,4 @@ def replacement(call: Call, body: Any, duplicates: list[str] | None = None) -> C
     return lambda _old: new
 
 
-__all__ = ["Change", "StatusError", "create", "fit", "replace_locked", "replacement", "update"]
+__all__ = ["Change", "StatusError", "create", "fit", "replacement", "update"]

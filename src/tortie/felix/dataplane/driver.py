@@ -172,7 +172,7 @@ class Dataplane:
                     await self._wake.wait()
         self._wake.clear()
         revision = self.revision
-        if self.ready and len(self._queue) < _LARGE:
+        if self.ready and len(self._queue) < _LARGE and not self._refreshes.takes_long(time.monotonic()):
             settled = self.work()
         else:
             settled = await self._work_aside()

@@ -13,6 +13,7 @@ from tortie.felix.dataplane.writer import TableWriter
 
 _SOON = 1.0
 _SHARE = 50
+_LONG = 0.01
 _SETS_A_ROUND = 20
 
 
@@ -25,7 +26,7 @@ class Refreshes:
             "sets": config.set_refresh,
         }
         self._next: dict[str, float] = {}
-        self._verify_seconds = 0.0
+        self._verify_seconds: float | None = None
         self._cursor = 0
 
     def start(self, now: float) -> None:
@@ -51,9 +52,15 @@ class Refreshes:
                 del self._next[name]
         return result
 
+    def takes_long(self, now: float) -> bool:
+        """Whether a check is due that would hold up the event loop."""
+        due = min(self._next.get("tables", now + 1), self._next.get("sets", now + 1)) <= now
+        return due and (self._verify_seconds is None or self._verify_seconds > _LONG)
+
     def suspect(self, now: float) -> None:
         """Somebody else has changed rules, though not visibly ours: have a full look soon."""
-        soon = now + max(_SOON, self._verify_seconds * _SHARE)
+        pause = (self._verify_seconds or 0.0) * _SHARE
+        soon = now + max(_SOON, min(pause, self._intervals["tables"] or _SOON))
         self._next["tables"] = min(self._next.get("tables", soon), soon)
 
     def verified(self, seconds: float) -> None:
