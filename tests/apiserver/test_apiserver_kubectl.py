@@ -286,7 +286,7 @@ def test_imperative_commands_work(kubectl: Kubectl, namespace: str) -> None:
     assert "nginx:1.2" in kubectl("get", "deploy", "d", "-o", "wide", *n).stdout
     assert kubectl("get", "secret", "s", "-o", "jsonpath={.data.password}", *n).stdout == "eA=="
     described = kubectl("describe", "pod", "runner", *n).stdout
-    assert "Service Account:" in described
+    assert "kube-api-access-" in described
     assert "note: hello" in described
     for kind in ("deployment/d", "service/d", "networkpolicies", "job/j", "cronjob/c", "sa/robot"):
         kubectl("describe", kind, *n)

@@ -62,13 +62,12 @@ class Journal:
         self.rows_written = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1.0)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
             self._db.execute("PRAGMA auto_vacuum=INCREMENTAL")
             self._db.execute("PRAGMA cache_size=-2048")
-            self._db.execute("PRAGMA busy_timeout=2000")
             self._db.executescript(_SCHEMA)
             self._db.execute("INSERT OR IGNORE INTO settings VALUES ('format', ?)", (_FORMAT,))
             (found,) = self._db.execute("SELECT value FROM settings WHERE name = 'format'").fetchone()
