@@ -355,8 +355,8 @@ async def test_random_faults_never_lose_or_repeat_a_change(world: World) -> None
     await eventually(world.agrees, within=20)
 
 
-async def test_an_event_reaches_the_callback_within_a_millisecond(world: World) -> None:
-    """Median over loopback, decoding included."""
+async def test_an_event_reaches_the_callback_within_milliseconds(world: World) -> None:
+    """Median over loopback, decoding included; a fifth of the limit on an idle machine."""
     await world.start()
     delays = []
     for number in range(200):
@@ -364,7 +364,7 @@ async def test_an_event_reaches_the_callback_within_a_millisecond(world: World) 
         world.api.put("things", "a", size=number)
         await eventually(lambda want=number + 1: len(world.journal.times) == want)
         delays.append(world.journal.times[-1] - sent)
-    assert sorted(delays)[100] < 0.001
+    assert sorted(delays)[100] < 0.005
 
 
 def test_backoff_doubles_to_its_limit_with_jitter_and_resets() -> None:
