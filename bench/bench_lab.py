@@ -7,6 +7,7 @@ objects. In: nothing; it makes a lab called `bench` and removes it. Out: one JSO
 
 import asyncio
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -27,8 +28,9 @@ from tortie.model import catalog  # noqa: E402
 
 NAME = "bench"
 PODS = 150
-ROUNDS = 60
+ROUNDS = 100
 SPACING = 0.25
+_REPAIRERS = ("/etc/service/enabled/felix", "/etc/lab/services/proxy")
 
 
 def emit(name: str, value: float, unit: str, scale: str, **more: Any) -> None:
@@ -44,8 +46,8 @@ def main() -> None:
         lab = open_lab(NAME, str(Path(sys.executable).with_name("kubectl")))
         _deploy(lab)
         asyncio.run(_latency(lab))
-        _throughput(lab)
         _memory(lab)
+        _throughput(lab)
     finally:
         tortie("lab", "down", "--name", NAME, "--quiet")
 
@@ -132,6 +134,9 @@ async def _latency(lab: Lab) -> None:
 async def _toggle(lab: Lab, server: str, change: Callable[[bool], Awaitable[None]], name: str) -> None:
     """Switches between allow and deny while a stream of new connections runs; finds when each switch took hold."""
     node, path = lab.namespace_of_pod("load", "client")
+    for each in lab.layout.spec.node_names:
+        # What an earlier stream left would count as established.
+        lab.on_node(each, "conntrack", "-F", check=False)
     duration = ROUNDS * SPACING + 3
     inner = ["nsenter", f"--net={path}", "--", "/usr/bin/python3", "-I", "-S", str(HERE / "lab_stream.py")]
     process = await asyncio.create_subprocess_exec(
@@ -158,7 +163,7 @@ async def _toggle(lab: Lab, server: str, change: Callable[[bool], Awaitable[None
     delays.sort()
     scale = f"{PODS} pods, 3 nodes, {len(delays)} changes"
     emit(f"{name}, p50", statistics.median(delays), "ms", scale)
-    emit(f"{name}, p99", delays[min(len(delays) - 1, round(len(delays) * 0.99))], "ms", scale, max=round(delays[-1], 3))
+    emit(f"{name}, p99", delays[math.ceil(len(delays) * 0.99) - 1], "ms", scale, max=round(delays[-1], 3))
 
 
 def _first_judged(window: list[tuple[float, bool]], verdict: bool, at: float) -> float:
@@ -204,45 +209,33 @@ spec:
     )
     lab.apply("---\n".join(documents))
     time.sleep(2)
+    # Felix and the service proxy stand still meanwhile: they leave the kernel as it is, and their own work would count.
+    for service in _REPAIRERS:
+        lab.on_node("node-1", "sv", "-w", "10", "down", service)
+    saved = HERE.parent / ".cache" / "bench-ruleset.nft"
+    saved.parent.mkdir(exist_ok=True)
+    saved.write_text("flush ruleset\n" + lab.on_node("node-1", "nft", "list", "ruleset"))
     with_table, without_table = [], []
-    for _ in range(5):
+    for _ in range(9):
+        lab.on_node("node-1", "nft", "-f", str(saved))
         with_table.append(_transfer(lab))
-        tortie(
-            "lab",
-            "node",
-            "exec",
-            "--name",
-            NAME,
-            "node-1",
-            "--",
-            "sv",
-            "-w",
-            "10",
-            "down",
-            "/etc/service/enabled/felix",
-        )
-        saved = lab.on_node("node-1", "nft", "list", "ruleset")
         lab.on_node("node-1", "nft", "flush", "ruleset")
         without_table.append(_transfer(lab))
-        tortie("lab", "node", "exec", "--name", NAME, "node-1", "--", "sv", "up", "/etc/service/enabled/felix")
-        assert saved
-        deadline = time.monotonic() + 30
-        while "cali" not in lab.on_node("node-1", "nft", "list", "ruleset"):
-            if time.monotonic() > deadline:
-                raise AssertionError("Felix did not restore its table")
-            time.sleep(0.1)
+    saved.unlink()
+    for service in _REPAIRERS:
+        lab.on_node("node-1", "sv", "up", service)
     ratio = statistics.median(with_table) / statistics.median(without_table)
     emit(
         "pod-to-pod TCP throughput, 100 policies against no table",
         ratio,
         "ratio",
-        "same node, medians of 5",
+        "same node, medians of 9, alternating",
         with_policies_gbit=round(statistics.median(with_table), 2),
         without_gbit=round(statistics.median(without_table), 2),
     )
 
 
-def _transfer(lab: Lab, *, seconds: float = 2.0) -> float:
+def _transfer(lab: Lab, *, seconds: float = 1.5) -> float:
     """Gbit/s from client to near, between their network namespaces on node-1."""
     script = str(HERE / "lab_transfer.py")
     address = lab.get("pod", "near", "-n", "load")["status"]["podIP"]

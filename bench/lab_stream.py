@@ -1,7 +1,8 @@
 """Sends a UDP datagram from a new port every millisecond and notes which are answered; run inside a pod's namespace.
 
 In: target address, port and duration as arguments. Out: one JSON list on stdout of [monotonic send time, answered].
-Every datagram is a new connection to conntrack, so each is judged by the policy of its moment.
+Source ports are taken in turn from a range that lasts longer than an entry of conntrack, so every datagram is a new
+connection and is judged by the policy of its moment; one from a port used before would count as established.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ import time
 
 INTERVAL = 0.001
 PATIENCE = 0.3
+PORTS = range(1024, 65000)
 
 
 def main() -> None:
@@ -30,6 +32,7 @@ def main() -> None:
         if now < end and now >= next_send:
             connection = socket.socket(family, socket.SOCK_DGRAM)
             connection.setblocking(False)
+            connection.bind(("", PORTS.start + len(times) % len(PORTS)))
             sent = time.monotonic()
             with contextlib.suppress(OSError):
                 connection.sendto(b"x", (host, port))
