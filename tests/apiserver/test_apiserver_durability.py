@@ -19,9 +19,12 @@ def data_dir(tmp_path: Path) -> Path:
     return folder
 
 
-def _write_until_it_dies(server: ApiServer, writer: int, acknowledged: dict[str, str], stop: threading.Event) -> None:
+def _write_until_it_dies(
+    server: ApiServer, writer: int, acknowledged: dict[str, str], stop: threading.Event, first: int
+) -> None:
+    """first: higher than any number of an earlier round, since a write that was never acknowledged may land too."""
     client = Http(server)
-    number = 0
+    number = first
     while not stop.is_set():
         name = f"w{writer}-{number % 7}"
         body = config_map(name, {"test": "yes"}, number=str(number), filler="x" * 3000)
@@ -39,10 +42,13 @@ def _write_until_it_dies(server: ApiServer, writer: int, acknowledged: dict[str,
 def test_every_acknowledged_write_survives_a_kill(data_dir: Path) -> None:
     server = start_api_server(data_dir)
     rounds: dict[str, str] = {}
-    for _ in range(3):
+    for turn in range(3):
         stop = threading.Event()
         written: list[dict[str, str]] = [{k: v for k, v in rounds.items() if k.startswith(f"w{n}-")} for n in range(6)]
-        threads = [threading.Thread(target=_write_until_it_dies, args=(server, n, written[n], stop)) for n in range(6)]
+        threads = [
+            threading.Thread(target=_write_until_it_dies, args=(server, n, written[n], stop, turn * 1_000_000))
+            for n in range(6)
+        ]
         for thread in threads:
             thread.start()
         deadline = time.monotonic() + 10

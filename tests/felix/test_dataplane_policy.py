@@ -78,14 +78,16 @@ class Scene:
 
     def open(self) -> set[str]:
         """What gets through, such as tcp80/4."""
+        # A port that an earlier probe used would count as established.
+        tool(self.node.fd, "conntrack", "-F")
         probes = {}
         with ThreadPoolExecutor(10) as pool:
             for family, ip in (("4", self.server.ip), ("6", self.server.ip6)):
                 for port in (80, 81):
-                    probes[f"tcp{port}/{family}"] = pool.submit(self.client.tcp, ip, port, timeout=0.08)
+                    probes[f"tcp{port}/{family}"] = pool.submit(self.client.tcp, ip, port, timeout=0.15)
                 for port in (53, 54):
-                    probes[f"udp{port}/{family}"] = pool.submit(self.client.udp, ip, port, timeout=0.08)
-                probes[f"ping/{family}"] = pool.submit(self.client.ping, ip, timeout=0.08)
+                    probes[f"udp{port}/{family}"] = pool.submit(self.client.udp, ip, port, timeout=0.15)
+                probes[f"ping/{family}"] = pool.submit(self.client.ping, ip, timeout=0.15)
             return {name for name, probe in probes.items() if probe.result()}
 
 
