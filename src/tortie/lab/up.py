@@ -128,11 +128,12 @@ async def _cluster(layout: Layout, authority: pki.Authority, progress: Progress)
             for node in layout.spec.node_names:
                 nodes.prepare(layout, node)
                 nodes.start(layout, node)
+        with progress.step("waiting for the nodes"):
+            await _until(lambda: status.node_problems(layout, client), "The nodes did not become ready")
+        # Only now, or the first node to be ready would get every pod.
         await bootstrap.apply(client, discovery, bootstrap.dns_objects(layout))
         if layout.spec.demo:
             await bootstrap.apply(client, discovery, bootstrap.demo_objects())
-        with progress.step("waiting for the nodes"):
-            await _until(lambda: status.node_problems(layout, client), "The nodes did not become ready")
         with progress.step("waiting for calico-node: policy in force, routes exchanged"):
             await _until(lambda: status.calico_problems(layout), "calico-node did not become ready")
         with progress.step("waiting for the pods"):
