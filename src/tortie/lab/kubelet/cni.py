@@ -10,14 +10,18 @@ import base64
 import contextlib
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from tortie.service.log import get_logger
+
 _KNOWN_VERSIONS = ("1.1.0", "1.0.0", "0.4.0", "0.3.1", "0.3.0", "0.2.0", "0.1.0")
 _SUFFIXES = (".conf", ".conflist", ".json")
 _TIMEOUT = 220.0
+_log = get_logger("kubelet.cni")
 
 
 class CNIError(Exception):
@@ -129,12 +133,15 @@ class Runner:
         """Attaches; returns the last plugin's result. Raises CNIError; the caller then sends DEL."""
         result: dict[str, Any] | None = None
         self._write_cache(network, attachment, None)
+        began = time.monotonic()
         for plugin in network.plugins:
             answer = await self._run("ADD", plugin, plugin_input(network, plugin, attachment, result), attachment)
             if not isinstance(answer, dict):
                 raise CNIError("ADD printed no result", plugin=plugin["type"])
             result = answer
         assert result is not None
+        took = round((time.monotonic() - began) * 1000, 1)
+        _log.info("network attached", pod=f"{attachment.namespace}/{attachment.pod}", milliseconds=took)
         self._write_cache(network, attachment, result)
         return result
 

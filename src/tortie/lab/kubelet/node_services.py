@@ -37,7 +37,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     node_ips: list[str]
     dns: DNSSettings
     max_pods: int = 250
-    parallel_starts: int = 8
+    parallel_starts: int = 2
 
 
 class NodeServices:
