@@ -4,6 +4,8 @@ import pytest
 from apiserver_http import MERGE, Http
 from tools import ApiServer
 
+from tortie.model import catalog
+
 V3 = "/apis/projectcalico.org/v3"
 
 
@@ -99,12 +101,15 @@ def test_overlapping_pools_are_refused(http: Http) -> None:
     assert changed.status == 422
 
 
-def test_only_four_kinds_have_a_status_of_their_own(http: Http) -> None:
+def test_the_kinds_of_the_catalogue_that_have_a_status_serve_it(http: Http) -> None:
     names = {r["name"] for r in http.ok("GET", V3)["resources"]}
-    assert {n for n in names if n.endswith("/status")} == {
-        "tiers/status", "ippools/status", "caliconodestatuses/status", "kubecontrollersconfigurations/status",
-    }  # fmt: skip
-    assert "profiles" not in names
+    assert {n.removesuffix("/status") for n in names if n.endswith("/status")} == {
+        resource.plural
+        for resource in catalog.CALICO
+        if resource.facts.status and resource.group == "projectcalico.org"
+    }
+    assert {"tiers/status", "ippools/status", "packetcaptures/status", "managedclusters/status"} <= names
+    assert not {"profiles", "networkpolicies/status", "uisettings/status"} & names
 
 
 def test_calico_columns_are_shown(http: Http) -> None:

@@ -43,7 +43,10 @@ def _object(name: str, value: int = 0, **labels: str) -> dict[str, Any]:
 async def _put(store: Store, name: str, value: int = 0) -> int:
     collection = store.collection("things")
     async with store.lock(collection, ("", name)):
-        return (await store.put(collection, ("", name), _object(name, value))).revision
+        obj, have = _object(name, value), collection.get(("", name))
+        if have is not None:
+            obj["metadata"]["resourceVersion"] = str(have.revision)
+        return (await store.put(collection, ("", name), obj)).revision
 
 
 async def _remove(store: Store, name: str) -> int:
@@ -154,9 +157,11 @@ async def test_a_failed_write_changes_nothing_and_the_next_one_works(store: Stor
     with pytest.raises(StatusError, match="no space is left") as caught:
         for number in range(1000):
             await store.put(
-                collection, ("", "big"), {"metadata": {"name": "big"}, "data": "x" * 100_000 * (number + 1)}
+                collection,
+                ("", f"big-{number}"),
+                {"metadata": {"name": f"big-{number}"}, "data": "x" * 100_000 * (number + 1)},
             )
-    assert caught.value.code == 500
+    assert caught.value.code == 507
     assert collection.get(("", "a")).revision == revision  # type: ignore[union-attr]
     store.journal._db.execute("PRAGMA max_page_count = 1000000")
     assert await _put(store, "a", 2) > revision

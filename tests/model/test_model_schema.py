@@ -77,7 +77,7 @@ def test_resources_have_distinct_urls_and_short_names() -> None:
     paths = [resource.path() for resource in ALL]
     assert len(set(paths)) == len(paths)
     short = [
-        name for resource in catalog.CALICO for name in (resource.singular, resource.plural, *resource.short_names)
+        name for resource in catalog.CALICO for name in {resource.singular, resource.plural, *resource.short_names}
     ]
     assert len(set(short)) == len(short)
 
@@ -85,7 +85,7 @@ def test_resources_have_distinct_urls_and_short_names() -> None:
 @by_kind
 def test_api_version_and_kind_are_always_written_and_absent_fields_never(resource: Resource[Any]) -> None:
     written = msgspec.to_builtins(resource.type())
-    assert (written["apiVersion"], written["kind"]) == ("projectcalico.org/v3", resource.kind)
+    assert (written["apiVersion"], written["kind"]) == (resource.api_version, resource.kind)
     assert "metadata" not in written
 
 

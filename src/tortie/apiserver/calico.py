@@ -89,7 +89,7 @@ def kinds() -> Iterator[Kind]:
     meta = dsl.types()["ObjectMeta"]
     for resource in catalog.CALICO:
         node: Node = from_openapi(schema.openapi_schema(resource), metadata=meta, top=True)
-        has_status = resource.plural in catalog.WITH_STATUS
+        facts = resource.facts
         write = ("get", "patch", "update")
         yield Kind(
             group=resource.group,
@@ -101,11 +101,12 @@ def kinds() -> Iterator[Kind]:
             singular=resource.singular or resource.kind.lower(),
             short_names=resource.short_names,
             categories=resource.categories,
-            subresources={"status": Subresource("status", resource.kind, write)} if has_status else {},
-            selectable={"spec.tier": text("spec", "tier")} if resource.plural in _TIERED else {},
+            subresources={"status": Subresource("status", resource.kind, write)} if facts.status else {},
+            selectable={field: text(*field.split(".")) for field in facts.selectable},
             table=_columns(resource),
             hooks=_hooks(resource),
             custom=True,
-            has_status=has_status,
+            has_status=facts.status,
+            verbs=facts.verbs,
             unconditional_update=False,
         )

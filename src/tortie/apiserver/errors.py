@@ -164,6 +164,11 @@ def internal(message: str) -> StatusError:
     )
 
 
+def no_space(message: str) -> StatusError:
+    """The disk is full. Kubernetes has no reason for it; 507 is what HTTP calls it."""
+    return StatusError(507, "InsufficientStorage", message, details={"causes": [{"message": message}]})
+
+
 def unavailable(message: str) -> StatusError:
     return StatusError(503, "ServiceUnavailable", message)
 

@@ -197,7 +197,7 @@ class Api:
         kind, info = call.kind, call.info
         text = call.query.get("resourceVersion", "")
         if text and text != "0":
-            await lists.wait_for(call.store, lists.revision(text))
+            await lists.wait_for(call.store, call.context.collection(kind), lists.revision(text))
         record = call.context.collection(kind).get((info.namespace if kind.namespaced else "", info.name))
         if record is None:
             raise errors.not_found(kind.group, kind.plural, info.name)

@@ -17,7 +17,7 @@ from tortie.apiserver import errors
 from tortie.apiserver.context import Call
 from tortie.apiserver.kinds import Kind
 from tortie.apiserver.selectors import FieldSelector, FieldTerm, LabelSelector, parse_fields, parse_labels
-from tortie.apiserver.store import Key, Record, Store
+from tortie.apiserver.store import Collection, Key, Record, Store
 
 Object = dict[str, Any]
 WAIT_SECONDS = 3.0
@@ -132,11 +132,11 @@ def check_options(query: Mapping[str, str]) -> None:
         )
 
 
-async def wait_for(store: Store, wanted: int) -> None:
+async def wait_for(store: Store, collection: Collection, wanted: int) -> None:
     """Waits a little until the store reaches a revision that the client has seen; 504 when it does not."""
     if wanted <= store.revision:
         return
-    if not await store.reach(wanted, WAIT_SECONDS):
+    if not await store.reach(collection, wanted, WAIT_SECONDS):
         raise errors.StatusError(
             504,
             "Timeout",
@@ -165,7 +165,7 @@ async def select(call: Call) -> tuple[Sequence[Record], Object]:
         text = query.get("resourceVersion", "")
         if text and text != "0":
             wanted = revision(text)
-            await wait_for(store, wanted)
+            await wait_for(store, call.context.collection(call.kind), wanted)
             if query.get("resourceVersionMatch") == "Exact":
                 if wanted < store.compacted:
                     raise errors.expired(f"The resourceVersion for the provided list is too old: {wanted}")

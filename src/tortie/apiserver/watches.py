@@ -107,11 +107,11 @@ async def serve(call: Call, request: web.Request, output: Output) -> web.StreamR
     start = lists.revision(text) if text else 0
     bookmarks = query.get("allowWatchBookmarks") in {"1", "true", "True"}
     seconds = float(lists.number(query, "timeoutSeconds") or random.randint(1800, 3600))  # noqa: S311 - spreads load
+    collection = call.context.collection(call.kind)
     if start:
-        await lists.wait_for(store, start)
+        await lists.wait_for(store, collection, start)
         if start < store.compacted and not streaming_list:
             raise errors.expired(f"too old resource version: {start} ({store.compacted})")
-    collection = call.context.collection(call.kind)
     with_initial = streaming_list or (start == 0 and query.get("sendInitialEvents", "") == "")
     stream = _Stream(call, output, chosen)
     watcher, past = store.watch(collection, store.revision if with_initial or not start else start)

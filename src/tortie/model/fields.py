@@ -10,11 +10,14 @@ from typing import Any
 import msgspec
 
 _INITIALISMS = {
+    "api": "API",
     "as": "AS",
     "asn": "ASN",
     "bgp": "BGP",
+    "ca": "CA",
     "cidr": "CIDR",
     "cidrs": "CIDRs",
+    "cis": "CIS",
     "dnat": "DNAT",
     "guid": "GUID",
     "icmp": "ICMP",
@@ -25,7 +28,9 @@ _INITIALISMS = {
     "mac": "MAC",
     "nat": "NAT",
     "nats": "NATs",
+    "tls": "TLS",
     "url": "URL",
+    "vlan": "VLAN",
 }
 
 

@@ -4,8 +4,10 @@ For the API client and the API server, which address objects by group, version a
 Out: immutable descriptors; the catalogue of the known ones is `tortie.model.catalog`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
+
+from tortie.model.facts import NO_FACTS, Facts
 
 T = TypeVar("T")
 
@@ -15,7 +17,7 @@ class Resource(Generic[T]):
     """A resource of the Kubernetes API.
 
     group: "" for the core group. plural: the name in URLs. type: the msgspec struct that decodes one object,
-    or `dict` for raw JSON.
+    or `dict` for raw JSON. facts: what else is known of a kind of Calico's groups.
     """
 
     group: str
@@ -27,6 +29,7 @@ class Resource(Generic[T]):
     singular: str = ""
     short_names: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
+    facts: Facts = NO_FACTS
 
     @property
     def api_version(self) -> str:
@@ -47,14 +50,5 @@ class Resource(Generic[T]):
 
     def untyped(self) -> "Resource[dict[str, Any]]":
         """The same resource, its objects decoded as plain JSON."""
-        return Resource(
-            group=self.group,
-            version=self.version,
-            kind=self.kind,
-            plural=self.plural,
-            namespaced=self.namespaced,
-            type=dict[str, Any],
-            singular=self.singular,
-            short_names=self.short_names,
-            categories=self.categories,
-        )
+        untyped: Resource[Any] = self
+        return replace(untyped, type=dict[str, Any])

@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec import inspect
 
+from tortie.model.facts import AGE
 from tortie.model.resource import Resource
 
 Schema = dict[str, Any]
@@ -95,67 +96,6 @@ def _is_required(information: inspect.Type) -> bool:
 # --- printer columns -------------------------------------------------------------------------------------------
 
 
-def _column(name: str, path: str, type_: str = "string") -> Schema:
-    return {"name": name, "type": type_, "jsonPath": path}
-
-
-_AGE = _column("Age", ".metadata.creationTimestamp", "date")
-_TIER = _column("Tier", ".spec.tier")
-_ORDER = _column("Order", ".spec.order", "number")
-
-_COLUMNS: dict[str, list[Schema]] = {
-    "networkpolicies": [_TIER, _ORDER],
-    "globalnetworkpolicies": [_TIER, _ORDER, _AGE],
-    "stagednetworkpolicies": [_TIER, _ORDER],
-    "stagedglobalnetworkpolicies": [_TIER, _ORDER],
-    "tiers": [
-        _ORDER,
-        _column("DefaultAction", ".spec.defaultAction"),
-        _column("Status", '.status.conditions[?(@.type=="Ready")].reason'),
-    ],
-    "globalnetworksets": [_AGE],
-    "hostendpoints": [_column("Node", ".spec.node"), _column("Interface", ".spec.interfaceName")],
-    "ippools": [
-        _column("CIDR", ".spec.cidr"),
-        _column("VXLAN", ".spec.vxlanMode"),
-        _column("IPIP", ".spec.ipipMode"),
-        _column("NAT", ".spec.natOutgoing", "boolean"),
-        _column("Allocatable", '.status.conditions[?(@.type=="Allocatable")].status'),
-        _AGE,
-    ],
-    "ipamconfigurations": [
-        _column("StrictAffinity", ".spec.strictAffinity", "boolean"),
-        _column("MaxBlocksPerHost", ".spec.maxBlocksPerHost", "integer"),
-        _column("AutoAllocateBlocks", ".spec.autoAllocateBlocks", "boolean"),
-    ],
-    "blockaffinities": [
-        _column("CIDR", ".spec.cidr"),
-        _column("Node", ".spec.node"),
-        _column("Type", ".spec.type"),
-    ],
-    "ipamblocks": [
-        _column("CIDR", ".spec.cidr"),
-        _column("Affinity", ".spec.affinity"),
-        _column("ClaimTime", ".spec.affinityClaimTime", "date"),
-    ],
-    "ipamhandles": [_column("ID", ".spec.handleID")],
-    "bgppeers": [
-        _column("Node Selector", ".spec.nodeSelector"),
-        _column("Node", ".spec.node"),
-        _column("Local ASN", ".spec.localASNumber", "integer"),
-        _column("Peer Selector", ".spec.peerSelector"),
-        _column("Peer IP", ".spec.peerIP"),
-        _column("Peer ASN", ".spec.asNumber", "integer"),
-    ],
-    "clusterinformations": [
-        _column("Version", ".spec.calicoVersion"),
-        _column("Ready", ".spec.datastoreReady", "boolean"),
-        _column("Types", ".spec.clusterType"),
-    ],
-    "caliconodestatuses": [_column("Node", ".spec.node"), _column("Classes", ".spec.classes")],
-}
-
-
 def printer_columns(resource: Resource[Any]) -> list[Schema]:
     """The columns of `kubectl get` after Name, as a CustomResourceDefinition writes them; Age alone if none are set."""
-    return _COLUMNS.get(resource.plural, [_AGE])
+    return [column.as_definition() for column in resource.facts.columns or (AGE,)]

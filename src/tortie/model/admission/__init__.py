@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from tortie.model.admission import addresses, bgp, configuration, normalise, policies
+from tortie.model.admission import addresses, alerts, bgp, configuration, enterprise, normalise, policies
 from tortie.model.admission.cross import Lister, check_delete, cross_check
 from tortie.model.admission.naming import check_metadata
 from tortie.model.admission.problems import Problems
@@ -74,6 +74,28 @@ _KINDS: dict[str, _Kind] = {
     "caliconodestatuses": _Kind(check=addresses.check_node_status),
     "clusterinformations": _Kind(defaults=configuration.default_cluster_information),
     "kubecontrollersconfigurations": _Kind(check=configuration.check_kube_controllers_configuration),
+    "alertexceptions": _Kind(check=alerts.check_alert_exception),
+    "bfdconfigurations": _Kind(check=enterprise.check_bfd_configuration),
+    "deeppacketinspections": _Kind(check=enterprise.check_deep_packet_inspection),
+    "egressgatewaypolicies": _Kind(check=enterprise.check_egress_gateway_policy),
+    "globalalerts": _Kind(check=alerts.check_alert),
+    "globalalerttemplates": _Kind(check=alerts.check_alert),
+    "globalreports": _Kind(check=alerts.check_report),
+    "globalreporttypes": _Kind(check=alerts.check_report_type),
+    "globalthreatfeeds": _Kind(check=alerts.check_threat_feed),
+    "licensekeys": _Kind(check=enterprise.check_license_key),
+    "managedclusters": _Kind(update=enterprise.check_managed_cluster_update),
+    "networks": _Kind(check=enterprise.check_network, update=enterprise.check_network_update),
+    "packetcaptures": _Kind(check=enterprise.check_packet_capture),
+    "policyrecommendationscopes": _Kind(check=enterprise.check_recommendation_scope),
+    "remoteclusterconfigurations": _Kind(check=enterprise.check_remote_cluster),
+    "securityeventwebhooks": _Kind(check=alerts.check_webhook),
+    "uisettings": _Kind(check=enterprise.check_ui_settings, update=enterprise.check_ui_settings_update),
+    "uisettingsgroups": _Kind(check=enterprise.check_ui_settings_group),
+    "globalwafplugins": _Kind(check=enterprise.check_waf_plugin),
+    "wafplugins": _Kind(check=enterprise.check_waf_plugin),
+    "globalwafpolicies": _Kind(check=enterprise.check_waf_policy),
+    "wafpolicies": _Kind(check=enterprise.check_waf_policy),
 }
 _NOTHING_SPECIAL = _Kind()
 

@@ -9,11 +9,14 @@ from typing import Any
 
 from tortie.model import formats
 from tortie.model.catalog import (
+    EXTERNAL_NETWORKS,
     IP_POOLS,
     IPAM_BLOCKS,
     POLICIES,
     STAGED_KUBERNETES_NETWORK_POLICIES,
     TIERS,
+    UI_SETTINGS,
+    UI_SETTINGS_GROUPS,
 )
 from tortie.model.resource import Resource
 from tortie.model.structural import FieldError
@@ -33,6 +36,12 @@ def cross_check(resource: Resource[Any], obj: Object, lister: Lister) -> list[Fi
         return _tier_exists(DEFAULT_TIER, "spec", lister)
     if resource.plural == IP_POOLS.plural:
         return _pool_fits(obj, lister)
+    if resource.plural == UI_SETTINGS.plural:
+        group = obj["spec"].get("group", "")
+        if not any(other["metadata"]["name"] == group for other in lister(UI_SETTINGS_GROUPS)):
+            return [FieldError("spec.group", group, f"UISettingsGroup {group} does not exist")]
+    if resource.plural == EXTERNAL_NETWORKS.plural:
+        return _table_is_free(obj, lister)
     return []
 
 
@@ -43,6 +52,15 @@ def _tier_exists(name: str, path: str, lister: Lister) -> list[FieldError]:
         return [FieldError(path, name, f"tier {name} does not exist; the existing tiers are: {known}")]
     if tiers[name]["metadata"].get("deletionTimestamp"):
         return [FieldError(path, name, f"tier {name} is being deleted")]
+    return []
+
+
+def _table_is_free(obj: Object, lister: Lister) -> list[FieldError]:
+    index = obj["spec"].get("routeTableIndex")
+    for other in lister(EXTERNAL_NETWORKS):
+        name = other["metadata"]["name"]
+        if name != obj["metadata"].get("name") and other["spec"].get("routeTableIndex") == index:
+            return [FieldError("spec.routeTableIndex", index, f"ExternalNetwork {name} has this table already")]
     return []
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from tortie.model import formats
 from tortie.model.admission.problems import Problems
+from tortie.model.facts import FACTS, NO_FACTS
 
-SINGLETONS = frozenset({"clusterinformations", "ipamconfigurations", "kubecontrollersconfigurations"})
 _NAMESPACED_POLICIES = frozenset({"networkpolicies", "stagednetworkpolicies"})
 _GLOBAL_POLICIES = frozenset({"globalnetworkpolicies", "stagedglobalnetworkpolicies"})
 _CONVERTED = re.compile(r"(knp|ossg)\.default\..+")
@@ -47,8 +47,11 @@ def name_problem(plural: str, name: str) -> str:
     """What is wrong with the name of a new object of this resource."""
     if message := formats.name_problem(name):
         return message
-    if plural in SINGLETONS and name != "default":
-        return "the only object of this kind must be named default"
+    singleton = FACTS.get(plural, NO_FACTS).singleton
+    if singleton and name != singleton:
+        return f"the only object of this kind must be named {singleton}"
+    if plural == "managedclusters" and name == "cluster":
+        return "the name cluster is reserved for this cluster itself"
     if plural == "tiers":
         return formats.dns_label_problem(name)
     if plural in _NAMESPACED_POLICIES and not _CONVERTED.fullmatch(name):

@@ -1,0 +1,170 @@
+"""Alerts, threat feeds, webhooks and reports: what they accept and exclude (spec/resources.md 1.4).
+
+For admission. In: decoded objects. Out: problems with their paths.
+"""
+
+import re
+from collections.abc import Sequence
+
+from tortie.model import formats
+from tortie.model.admission.enterprise import check_period, needed
+from tortie.model.admission.problems import Problems
+from tortie.model.v3 import (
+    AlertException,
+    GlobalAlert,
+    GlobalAlertTemplate,
+    GlobalReport,
+    GlobalReportType,
+    GlobalThreatFeed,
+    SecurityEventWebhook,
+)
+from tortie.model.v3.alerts import FeedHTTP, NamedValue
+
+_SETTINGS = {
+    "Slack": ("url",),
+    "Generic": ("url",),
+    "AlertManager": ("url",),
+    "Jira": ("url", "project", "issueType", "username", "apiToken"),
+}
+_MINUTE, _FIVE_MINUTES = 60.0, 300.0
+_CRON_FIELD = re.compile(r"[0-9A-Za-z*/,?-]+")
+
+
+def check_alert(alert: GlobalAlert | GlobalAlertTemplate, problems: Problems) -> None:
+    spec = alert.spec
+    needed("spec.description", spec.description, problems)
+    if not spec.data_set:
+        problems.required("spec.dataSet", "the logs to search are required")
+    _at_least("spec.period", spec.period, _MINUTE, problems)
+    _at_least("spec.lookback", spec.lookback, _MINUTE, problems)
+    if spec.metric:
+        if not spec.condition:
+            problems.required("spec.condition", "a metric needs a condition")
+        if spec.metric == "count" and spec.field:
+            problems.forbidden("spec.field", "cannot be set when metric is count")
+        if spec.metric != "count" and not spec.field:
+            problems.required("spec.field", f"metric {spec.metric} needs a field")
+    elif spec.field:
+        problems.forbidden("spec.field", "cannot be set without a metric")
+    names = [item.name for item in spec.substitutions]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            problems.add(f"spec.substitutions[{index}].name", name, "another substitution has this name")
+
+
+def check_alert_exception(exception: AlertException, problems: Problems) -> None:
+    spec = exception.spec
+    needed("spec.description", spec.description, problems)
+    needed("spec.selector", spec.selector, problems)
+    check_period("spec", spec.start_time, spec.end_time, problems)
+
+
+def check_threat_feed(feed: GlobalThreatFeed, problems: Problems) -> None:
+    spec = feed.spec
+    if spec.global_network_set is not None:
+        if spec.content == "DomainNameSet":
+            problems.forbidden("spec.globalNetworkSet", "is for content IPSet only")
+        elif spec.pull is None:
+            problems.required("spec.pull", "globalNetworkSet needs a feed that is pulled")
+        problems.labels("spec.globalNetworkSet.labels", spec.global_network_set.labels)
+    if spec.pull is not None:
+        _at_least("spec.pull.period", spec.pull.period, _FIVE_MINUTES, problems)
+        if spec.pull.http is not None:
+            _feed(spec.pull.http, problems)
+
+
+def _feed(http: FeedHTTP, problems: Problems) -> None:
+    path = "spec.pull.http"
+    if not re.fullmatch(r"https?://[^\s/]+\S*", http.url):
+        problems.add(f"{path}.url", http.url, "must be a URL that begins with http:// or https://")
+    _values(f"{path}.headers", http.headers, problems)
+    form = http.format
+    if sum(part is not None for part in (form.newline_delimited, form.json, form.csv)) > 1:
+        problems.add(f"{path}.format", None, "must have at most one of newlineDelimited, json and csv")
+    csv = form.csv
+    if csv is None:
+        return
+    path += ".format.csv"
+    if (csv.field_num is None) == (not csv.field_name):
+        problems.add(path, None, "must have exactly one of fieldNum and fieldName")
+    if csv.field_name and not csv.header:
+        problems.add(f"{path}.header", False, "must be true when fieldName is set")
+    if csv.record_size is not None and csv.disable_record_size_validation:
+        problems.forbidden(f"{path}.recordSize", "cannot be set when disableRecordSizeValidation is true")
+
+
+def check_webhook(webhook: SecurityEventWebhook, problems: Problems) -> None:
+    spec = webhook.spec
+    needed("spec.consumer", spec.consumer, problems)
+    needed("spec.state", spec.state, problems)
+    needed("spec.query", spec.query, problems)
+    _values("spec.config", spec.config, problems)
+    names = {item.name for item in spec.config}
+    for name in _SETTINGS.get(spec.consumer, ()):
+        if name not in names:
+            problems.required("spec.config", f"consumer {spec.consumer} needs a setting named {name}")
+
+
+def _values(path: str, values: Sequence[NamedValue], problems: Problems) -> None:
+    for index, item in enumerate(values):
+        where = f"{path}[{index}]"
+        needed(f"{where}.name", item.name, problems)
+        if item.value_from is None:
+            continue
+        if item.value:
+            problems.forbidden(f"{where}.value", "cannot be set together with valueFrom")
+        if (item.value_from.config_map_key_ref is None) == (item.value_from.secret_key_ref is None):
+            problems.add(f"{where}.valueFrom", None, "must have exactly one of configMapKeyRef and secretKeyRef")
+
+
+def _at_least(path: str, value: str | None, least: float, problems: Problems) -> None:
+    if not value:
+        return
+    if message := formats.duration_problem(value):
+        problems.add(path, value, message)
+    elif formats.duration_seconds(value) < least:
+        problems.add(path, value, f"must be at least {least / 60:.0f}m")
+
+
+# --- reports ---------------------------------------------------------------------------------------------------
+
+
+def check_report(report: GlobalReport, problems: Problems) -> None:
+    spec = report.spec
+    problems.text("spec.reportType", spec.report_type, formats.name_problem)
+    needed("spec.reportType", spec.report_type, problems)
+    if spec.schedule and (message := _schedule_problem(spec.schedule)):
+        problems.add("spec.schedule", spec.schedule, message)
+    problems.labels("spec.jobNodeSelector", spec.job_node_selector)
+    if spec.endpoints is not None:
+        problems.selector("spec.endpoints.selector", spec.endpoints.selector)
+        for field, part in (
+            ("namespaces", spec.endpoints.namespaces),
+            ("serviceAccounts", spec.endpoints.service_accounts),
+        ):
+            if part is not None:
+                problems.selector(f"spec.endpoints.{field}.selector", part.selector)
+
+
+def _schedule_problem(schedule: str) -> str:
+    fields = schedule.split()
+    if len(fields) != 5 or not all(_CRON_FIELD.fullmatch(field) for field in fields):
+        return "must be a schedule of five fields as cron has them, such as 0 0 * * *"
+    minutes: set[int] = set()
+    for part in fields[0].split(","):
+        found = re.fullmatch(r"(\*|[0-9]+)(?:-([0-9]+))?(?:/([0-9]+))?", part)
+        if found is None:
+            return "must begin with minutes as cron has them"
+        low = 0 if found[1] == "*" else int(found[1])
+        high = int(found[2]) if found[2] else 59 if found[1] == "*" or found[3] else low
+        if not 0 <= low <= high <= 59 or found[3] == "0":
+            return "must begin with minutes from 0 to 59"
+        minutes |= set(range(low, high + 1, int(found[3] or 1)))
+    return "" if len(minutes) <= 2 else "must not have more than two minutes in each hour"
+
+
+def check_report_type(report_type: GlobalReportType, problems: Problems) -> None:
+    names = [template.name for template in report_type.spec.download_templates]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            problems.add(f"spec.downloadTemplates[{index}].name", name, "another template has this name")
