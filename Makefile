@@ -4,7 +4,7 @@ VENV  := .venv
 PY    := $(VENV)/bin/python
 LAB   ?= default
 
-.PHONY: up down test lint unit bench install fmt lock clean
+.PHONY: up down test lint unit bench install fmt lock docs clean
 
 up: install
 	@$(VENV)/bin/tortie lab up --name $(LAB)
@@ -39,6 +39,10 @@ install:
 # Refreshes the pinned, hashed dependency list from requirements.in (needs uv).
 lock:
 	uv pip compile --generate-hashes --no-header --no-emit-index-url --no-annotate requirements.in -o requirements.lock
+
+# Writes the pages that are made from tables in the source; a test compares them.
+docs: install
+	$(PY) -m tortie.model.reference > docs/felix-configuration.md
 
 clean: down
 	rm -rf $(VENV) .cache

@@ -92,7 +92,9 @@ def test_every_stored_kind_can_be_patched_and_validated_by_the_documents(http: H
             assert patch["x-kubernetes-group-version-kind"]["kind"] == resource["kind"]
             types = patch["requestBody"]["content"]
             strategic = "application/strategic-merge-patch+json" in types
-            assert strategic is not any(group in name for group in ("projectcalico.org", "tigera.io"))
+            assert strategic is not any(
+                group in name for group in ("projectcalico.org", "tigera.io", "policy.networking")
+            )
 
 
 def test_references_in_the_documents_lead_somewhere(http: Http) -> None:

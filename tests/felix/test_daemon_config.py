@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tortie.felix.config import Effective, Source, difference, health_timeouts, merge, read_environment, read_file
+from tortie.felix.config import Effective, Source, difference, merge, read_environment, read_file
 from tortie.felix.settings import Settings
 from tortie.model.dataplane import (
     ClusterInfoKey,
@@ -16,6 +16,7 @@ from tortie.model.dataplane import (
     Update,
     Value,
 )
+from tortie.model.v3.felix_parameters.values import parse_timeouts
 from tortie.service.run import Fatal
 
 
@@ -232,9 +233,9 @@ def test_difference_compares_what_is_in_effect() -> None:
 
 
 def test_health_timeouts_are_read_by_reporter() -> None:
-    assert health_timeouts("CalculationGraph=60s,InternalDataplaneMainLoop=1m30s") == {
+    assert parse_timeouts("CalculationGraph=60s,InternalDataplaneMainLoop=1m30s") == {
         "CalculationGraph": 60.0,
         "InternalDataplaneMainLoop": 90.0,
     }
     with pytest.raises(ValueError, match="Name=duration"):
-        health_timeouts("CalculationGraph")
+        parse_timeouts("CalculationGraph")

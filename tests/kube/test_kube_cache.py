@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from aiohttp import web
 from kube_fake_api import FakeApi, answer, eventually, reset
 
 from tortie.kube.cache import Backoff, Cache
@@ -277,6 +278,38 @@ async def test_a_server_without_initial_events_is_listed_instead(world: World) -
     world.api.watch_faults.append(answer(422, "Invalid"))
     await world.start(initial_events=True)
     assert world.agrees()
+
+
+async def test_a_server_that_overlooks_the_wish_for_initial_events_is_listed_instead(world: World) -> None:
+    world.api.put("things", "a", size=1)
+
+    async def plain(_: FakeApi, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        return response  # a watch that ends: no events, no bookmark
+
+    world.api.watch_faults.append(plain)
+    await world.start(initial_events=True)
+    assert world.agrees()
+
+
+async def test_a_watch_that_is_told_to_come_back_later_waits_that_long(world: World) -> None:
+    await world.start()
+    world.api.watch_faults.append(answer(429, "TooManyRequests", retry_after="1"))
+    began = asyncio.get_running_loop().time()
+    world.api.cut()
+    world.api.put("things", "late", size=1)
+    await eventually(world.agrees)
+    assert asyncio.get_running_loop().time() - began > 0.9
+
+
+@pytest.mark.parametrize("code", [301, 500, 502, 503, 504])
+async def test_whatever_a_watch_is_answered_with_costs_a_retry_and_no_change(world: World, code: int) -> None:
+    await world.start()
+    world.api.watch_faults.extend([answer(code, "Odd")] * 2)
+    world.api.cut()
+    world.api.put("things", "late", size=1)
+    await eventually(world.agrees)
 
 
 async def test_indexes_follow_additions_changes_and_deletions(world: World) -> None:

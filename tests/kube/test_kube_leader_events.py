@@ -2,6 +2,7 @@
 
 import asyncio
 from copy import deepcopy
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -21,6 +22,8 @@ class MemoryClient:
         self.objects: dict[str, dict[str, Any]] = {}
         self.version = 0
         self.down = False
+        self.crashed: str | None = None  # the identity whose writes fail
+        self.answer_after = 0.0
 
     async def get(self, _resource: Any, name: str, _namespace: str) -> dict[str, Any]:
         await self._work()
@@ -40,7 +43,11 @@ class MemoryClient:
         stored = self.objects[obj["metadata"]["name"]]
         if stored["metadata"]["resourceVersion"] != obj["metadata"]["resourceVersion"]:
             raise Conflict(409, "Conflict", "modified")
-        return self._store(obj)
+        if obj["spec"]["holderIdentity"] == self.crashed:
+            raise Unavailable(0, "Unreachable", "crashed")
+        result = self._store(obj)
+        await asyncio.sleep(self.answer_after)
+        return result
 
     async def patch(self, _resource: Any, name: str, change: dict[str, Any], *, namespace: str) -> None:
         await self._work()
@@ -114,6 +121,42 @@ async def test_an_error_of_the_work_comes_out() -> None:
 
     with pytest.raises(RuntimeError, match="a bug"):
         await elector(MemoryClient(), "a").run(fails)
+
+
+async def test_clocks_that_disagree_neither_shorten_nor_lengthen_a_lease() -> None:
+    client, log = MemoryClient(), list[str]()
+    far = {"a": timedelta(hours=-2), "b": timedelta(hours=2)}
+    tasks = {}
+    for name in far:
+        skewed = LeaderElector(
+            client, namespace="kube-system", name="lock", identity=name, timing=FAST,
+            now=lambda name=name: datetime.now(UTC) + far[name],
+        )  # fmt: skip
+        tasks[name] = asyncio.create_task(skewed.run(lambda name=name: work_until_cancelled(log, name)))
+        await eventually(lambda: log)
+    await asyncio.sleep(FAST.duration * 3)
+    assert log == ["a starts"]
+    crashed, client.crashed = asyncio.get_running_loop().time(), "a"
+    await eventually(lambda: "b starts" in log)
+    assert FAST.duration * 0.8 < asyncio.get_running_loop().time() - crashed < FAST.duration * 3
+    assert log == ["a starts", "a stops", "b starts"]
+    for task in tasks.values():
+        task.cancel()
+    await asyncio.gather(*tasks.values(), return_exceptions=True)
+
+
+async def test_a_renewal_counts_from_when_it_was_asked_for_not_from_its_answer() -> None:
+    client, log = MemoryClient(), list[str]()
+    task = asyncio.create_task(elector(client, "a").run(lambda: work_until_cancelled(log, "a")))
+    await eventually(lambda: log)
+    loop = asyncio.get_running_loop()
+    client.answer_after = FAST.deadline * 0.8
+    seen = client.version
+    await eventually(lambda: client.version > seen)
+    stored, client.crashed = loop.time(), "a"
+    with pytest.raises(LeadershipLost):
+        await task
+    assert loop.time() - stored < FAST.duration, "another candidate may begin now"
 
 
 def test_timing_that_cannot_be_safe_is_refused() -> None:

@@ -40,6 +40,35 @@ def test_types_are_worked_out_from_the_rules_and_stored(resource: Resource[Any],
     assert write(resource, spec).object["spec"]["types"] == types
 
 
+@pytest.mark.parametrize(
+    ("spec", "native", "aggregated"),
+    [
+        ({"egress": []}, ["Egress"], ["Ingress"]),
+        ({"ingress": []}, ["Ingress"], ["Ingress"]),
+        ({"ingress": [ALLOW], "egress": []}, ["Ingress", "Egress"], ["Ingress"]),
+        ({"ingress": [], "egress": [ALLOW]}, ["Ingress", "Egress"], ["Egress"]),
+        ({"egress": None}, ["Ingress"], ["Ingress"]),
+    ],
+    ids=str,
+)
+def test_an_empty_list_of_rules_counts_where_objects_are_stored_as_they_are(
+    spec: Any, native: list[str], aggregated: list[str]
+) -> None:
+    """Detail 15."""
+    obj = {"metadata": {"name": "p", "namespace": "ns"}, "spec": spec}
+    for resource in catalog.POLICIES:
+        assert admit(resource, obj, None).object["spec"]["types"] == native
+        assert admit(resource, obj, None, native=False).object["spec"]["types"] == aggregated
+    staged = catalog.STAGED_KUBERNETES_NETWORK_POLICIES
+    wanted = ["Ingress", "Egress"] if "Egress" in native else ["Ingress"]
+    assert admit(staged, {**obj, "spec": _kubernetes(spec)}, None).object["spec"]["policyTypes"] == wanted
+
+
+def _kubernetes(spec: Any) -> Any:
+    """The same lists with rules that Kubernetes policies can have."""
+    return {name: rules and [{}] for name, rules in spec.items()}
+
+
 def test_a_tier_is_filled_in_and_its_label_forced() -> None:
     """Detail 18: another value of the label does not move the policy."""
     stored = write(catalog.NETWORK_POLICIES, {}, labels={"projectcalico.org/tier": "other", "a": "b"}).object

@@ -20,6 +20,7 @@ from tortie.model.dataplane import (
     WorkloadEndpointKey,
 )
 from tortie.syncer import Syncer
+from tortie.syncer.sources import FELIX
 
 GNP = "globalnetworkpolicies.projectcalico.org"
 HEP = "hostendpoints.projectcalico.org"
@@ -65,7 +66,7 @@ class World:
     async def start(self) -> None:
         self.task = asyncio.create_task(self.syncer.run(self.felix))
         await eventually(lambda: "in-sync" in self.felix.statuses, what=str(self.felix.statuses))
-        await eventually(lambda: len(self.api.watchers) == 21)
+        await eventually(lambda: len(self.api.watchers) == len(FELIX))
 
     def pod(
         self, name: str, *, ip: str = "192.168.1.1", phase: str = "Running", node: str = "n1", **labels: str

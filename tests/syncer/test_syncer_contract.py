@@ -9,8 +9,15 @@ from tools import ApiServer
 
 from tortie.kube.client import Client
 from tortie.kube.config import load
-from tortie.model.catalog import GLOBAL_NETWORK_POLICIES, NAMESPACES, NODES, PODS, SERVICES
-from tortie.model.dataplane import Key, PolicyKey, ProfileKey, ServiceKey, Update, Value, WorkloadEndpointKey
+from tortie.model.catalog import (
+    CLUSTER_NETWORK_POLICIES,
+    GLOBAL_NETWORK_POLICIES,
+    NAMESPACES,
+    NODES,
+    PODS,
+    SERVICES,
+)
+from tortie.model.dataplane import Key, Policy, PolicyKey, ProfileKey, ServiceKey, Update, Value, WorkloadEndpointKey
 from tortie.syncer import Syncer
 
 
@@ -58,6 +65,30 @@ async def test_objects_of_the_api_arrive_within_milliseconds(api_server: ApiServ
             await eventually(lambda want=want: want in sink.state)
             delays.append(time.perf_counter() - start)
         assert sorted(delays)[10] < 0.2
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_a_cluster_network_policy_arrives_in_the_administrators_tier(api_server: ApiServer) -> None:
+    async with Client(load(str(api_server.kubeconfig))) as client:
+        sink = Sink()
+        task = asyncio.create_task(Syncer(client, node="n1").run(sink))
+        await eventually(lambda: sink.statuses[-1:] == ["in-sync"], what=str(sink.statuses))
+        spec = {
+            "tier": "Admin",
+            "priority": 5,
+            "subject": {"namespaces": {}},
+            "ingress": [{"action": "Deny", "from": [{"namespaces": {}}]}],
+        }
+        await client.create(CLUSTER_NETWORK_POLICIES, {"metadata": {"name": "syncer-contract"}, "spec": spec})
+        key = PolicyKey("KubernetesClusterNetworkPolicy", "", "syncer-contract")
+        await eventually(lambda: key in sink.state)
+        value = sink.state[key]
+        assert isinstance(value, Policy)
+        assert (value.tier, value.order) == ("kube-admin", 5.0)
+        await client.delete(CLUSTER_NETWORK_POLICIES, "syncer-contract")
+        await eventually(lambda: key not in sink.state)
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task

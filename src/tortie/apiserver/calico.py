@@ -85,9 +85,9 @@ def _columns(resource: Resource[Any]) -> Table:
 
 
 def kinds() -> Iterator[Kind]:
-    """Every Calico kind."""
+    """Every Calico kind, and those of other groups that are admitted in the same way."""
     meta = dsl.types()["ObjectMeta"]
-    for resource in catalog.CALICO:
+    for resource in (*catalog.CALICO, *catalog.UPSTREAM):
         node: Node = from_openapi(schema.openapi_schema(resource), metadata=meta, top=True)
         facts = resource.facts
         write = ("get", "patch", "update")

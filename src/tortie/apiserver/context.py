@@ -16,6 +16,7 @@ from tortie.apiserver.requests import RequestInfo
 from tortie.apiserver.store import Collection, Record, Store
 
 if TYPE_CHECKING:
+    from tortie.apiserver.admission import Admission
     from tortie.apiserver.allocate import Allocators
     from tortie.apiserver.authz import Authorizer
     from tortie.apiserver.pki import Pki
@@ -55,6 +56,7 @@ class Context:
     now: Callable[[], float]
     authorizer: "Authorizer" = field(init=False)
     tokens: "Tokens" = field(init=False)
+    admission: "Admission | None" = None
     advertise: tuple[str, ...] = ()
     port: int = 6443
     cluster_cidrs: tuple[str, ...] = ()
@@ -98,10 +100,15 @@ class Call:
     field_validation: str = "Warn"
     warnings: list[str] = field(default_factory=list)
     applied: bool = False  # a server-side apply has set the owners of fields itself
+    annotations: dict[str, str] = field(default_factory=dict)  # what admission adds to the audit event
 
     @property
     def store(self) -> Store:
         return self.context.store
+
+    def annotate(self, key: str, value: str) -> None:
+        """Adds an annotation to the request's audit event; the first value of a key stays."""
+        self.annotations.setdefault(key, value)
 
     def warn(self, text: str) -> None:
         if text not in self.warnings:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tortie.apiserver import errors, managed, objects
+from tortie.apiserver import admission, errors, managed, objects
 from tortie.apiserver.context import Call
 from tortie.apiserver.kinds import Kind
 from tortie.apiserver.store import Collection, Key, Record
@@ -74,6 +74,9 @@ async def delete(call: Call, options: Options) -> tuple[int, Object]:
     kind = call.kind
     collection = call.context.collection(kind)
     key: Key = (call.info.namespace if kind.namespaced else "", call.info.name)
+    record = collection.get(key)
+    if record is not None:
+        await _ask(call, record, options)
     async with call.store.lock(collection, key):
         record = collection.get(key)
         if record is None:
@@ -81,6 +84,27 @@ async def delete(call: Call, options: Options) -> tuple[int, Object]:
         code, body, before = await _delete_locked(call, collection, record, options)
     await _follow_up(call, body, before)
     return code, body
+
+
+async def _ask(call: Call, record: Record, options: Options) -> None:
+    """Admission of a deletion: before the lock is taken, because it may take a while."""
+    if not admission.asks(call, "DELETE"):
+        return
+    tree: Object = {"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"}
+    if options.grace is not None:
+        tree["gracePeriodSeconds"] = options.grace
+    if options.propagation:
+        tree["propagationPolicy"] = options.propagation
+    wanted = {"uid": options.uid, "resourceVersion": options.resource_version}
+    if any(wanted.values()):
+        tree["preconditions"] = {key: value for key, value in wanted.items() if value}
+    if call.dry_run:
+        tree["dryRun"] = ["All"]
+    old = record.decode()
+    if call.kind.convert_out:
+        old = call.kind.convert_out(old)
+    _check_preconditions(call.kind, record, old, options)
+    await admission.delete(call, old, tree)
 
 
 async def _follow_up(call: Call, obj: Object, before: Object | None) -> None:
@@ -193,6 +217,7 @@ async def delete_collection(call: Call, records: Iterable[Record], options: Opti
     collection = call.context.collection(call.kind)
     deleted = []
     for chosen in list(records):
+        await _ask(call, chosen, options)
         async with call.store.lock(collection, chosen.key):
             record = collection.get(chosen.key)
             if record is None:

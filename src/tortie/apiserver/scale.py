@@ -47,6 +47,15 @@ def of(call: Call, obj: Object) -> Object:
     }
 
 
+def put(call: Call, obj: Object, replicas: int) -> None:
+    """Sets the replicas of an object where its kind has them."""
+    path, _, _ = _paths(call)
+    place = obj
+    for part in path[:-1]:
+        place = place.setdefault(part, {})
+    place[path[-1]] = replicas
+
+
 async def serve(call: Call, request: web.Request, api: "Api") -> web.StreamResponse:
     """GET, PUT and PATCH of a Scale."""
     negotiate.choose(request.headers.get("Accept", ""))
@@ -62,7 +71,6 @@ async def serve(call: Call, request: web.Request, api: "Api") -> web.StreamRespo
         body, _ = await api.body(call, request)
     else:
         patch_type, body = await patching.read(call, request)
-    spec_path, _, _ = _paths(call)
 
     def change(obj: Object) -> Object:
         if patch_type:
@@ -83,10 +91,7 @@ async def serve(call: Call, request: web.Request, api: "Api") -> web.StreamRespo
             obj["metadata"]["resourceVersion"] = version
         else:
             obj["metadata"].pop("resourceVersion", None)
-        place = obj
-        for part in spec_path[:-1]:
-            place = place.setdefault(part, {})
-        place[spec_path[-1]] = replicas
+        put(call, obj, replicas)
         return obj
 
     return api.tree(call, request, of(call, await writes.update(call, change, subresource="scale")))

@@ -20,6 +20,7 @@ from pathlib import Path
 from aiohttp import web
 
 from tortie.apiserver import bootstrap, calico, custom, negotiate, pki
+from tortie.apiserver.admission import Admission
 from tortie.apiserver.allocate import Allocators
 from tortie.apiserver.authn import Authenticator
 from tortie.apiserver.authz import Authorizer
@@ -104,6 +105,7 @@ class Server:
         )
         context.authorizer = Authorizer(context)
         context.tokens = Tokens(context)
+        context.admission = Admission(context)
         self.context = context
         sys.setswitchinterval(_SWITCH_SECONDS)
         custom.serve_all(context)
@@ -113,6 +115,7 @@ class Server:
         context.port = self.port
         await bootstrap.run(context)
         await custom.resume(context)
+        context.admission.quotas.resume()
         context.ready = True
         self._tasks.append(asyncio.create_task(self._keep_house(store), name="housekeeping"))
         gc.collect()
@@ -176,6 +179,8 @@ class Server:
                 watcher.close("")
         if self._runner is not None:
             await self._runner.cleanup()
+        if self.context.admission is not None:
+            await self.context.admission.close()
         await asyncio.get_running_loop().run_in_executor(None, self.context.store.journal.close)
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from tortie.apiserver import deletes, errors, negotiate, objects, patching, scale, streams, writes
+from tortie.apiserver import admission, deletes, errors, negotiate, objects, patching, scale, streams, writes
 from tortie.apiserver.context import Call
+from tortie.apiserver.kinds import Subresource
 from tortie.apiserver.tokens import DEFAULT_SECONDS, MAX_SECONDS, MIN_SECONDS
 
 if TYPE_CHECKING:
@@ -49,7 +50,28 @@ class Subresources:
         verb = "get" if call.info.verb in {"get", "watch", "list"} else call.info.verb
         if handler is None or verb not in sub.verbs:
             raise errors.method_not_allowed()
+        if sub.name in CONNECTS:
+            await admission.subresource(call, "CONNECT", _connect_options(sub, request))
         return await handler(call, request, api)
+
+
+CONNECTS = frozenset({"exec", "attach", "portforward", "proxy"})
+
+
+def _connect_options(sub: Subresource, request: web.Request) -> Object:
+    """What a connect asks for, as the object that admission sees: PodExecOptions and the like."""
+    options: Object = {"kind": sub.kind, "apiVersion": "v1"}
+    for key in request.query:
+        values = request.query.getall(key)
+        if key in {"stdin", "stdout", "stderr", "tty"}:
+            options[key] = values[0] in {"1", "true"}
+        elif key == "command":
+            options[key] = values
+        elif key == "ports":
+            options[key] = [int(v) for v in values if v.isdigit()]
+        else:
+            options[key] = values[0]
+    return options
 
 
 async def _status(call: Call, request: web.Request, api: "Api") -> web.StreamResponse:
@@ -82,6 +104,8 @@ def _created(call: Call) -> Object:
 
 async def _binding(call: Call, request: web.Request, api: "Api") -> web.StreamResponse:
     body, _ = await api.body(call, request)
+    if isinstance(body, dict):
+        body = await admission.subresource(call, "CREATE", body)
     await bind(call, body)
     return api.tree(call, request, _created(call), 201)
 
@@ -134,6 +158,7 @@ async def _eviction(call: Call, request: web.Request, api: "Api") -> web.StreamR
     pod = call.context.read("/pods", call.info.namespace, call.info.name)
     if pod is None:
         raise errors.not_found("", "pods", call.info.name)
+    body = await admission.subresource(call, "CREATE", body)
     options, dry = deletes.read_options(body.get("deleteOptions") or {}, call.query)
     call.dry_run = dry or call.dry_run
     if objects.get(pod, "status", "phase") not in {"Succeeded", "Failed", "Pending"}:
@@ -172,6 +197,8 @@ def _check_budgets(call: Call, pod: Object) -> None:
 
 async def _token(call: Call, request: web.Request, api: "Api") -> web.StreamResponse:
     body, _ = await api.body(call, request)
+    if isinstance(body, dict):
+        body = await admission.subresource(call, "CREATE", body)
     spec = (body.get("spec") if isinstance(body, dict) else None) or {}
     account = call.context.read("/serviceaccounts", call.info.namespace, call.info.name)
     if account is None:

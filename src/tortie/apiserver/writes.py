@@ -2,11 +2,13 @@
 
 In: a call and a decoded tree (or a function that makes the new state from the old one, for patches). Out: the stored
 object. The order is: shape of the body, metadata, defaults, the kind's own preparation, owners of fields, validation,
-storage; all of it while holding the lock of the object's key, so a patch never races.
+storage; all of it while holding the lock of the object's key, so a patch never races. Where a webhook has a say, the
+lock is held for the storage alone, and a change that met another one is made again.
 """
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from tortie.apiserver import admission, errors, managed, objects
@@ -91,10 +93,7 @@ async def create(call: Call, body: Any, duplicates: list[str] | None = None, *, 
         obj.pop("status", None)
     for attempt in range(8):
         key: Key = (meta.get("namespace", ""), meta.get("name", ""))
-        async with call.store.lock(call.context.collection(kind), key):
-            made = None
-            if call.context.collection(kind).get(key) is None:
-                made = await _store_new(call, obj, key, manager_op)
+        made = await _create_as(call, obj, key, manager_op)
         if made is not None:
             if kind.hooks.committed is not None and not call.dry_run:
                 await kind.hooks.committed(call, made, None)
@@ -108,32 +107,105 @@ async def create(call: Call, body: Any, duplicates: list[str] | None = None, *, 
     raise error
 
 
-async def _store_new(call: Call, obj: Object, key: Key, manager_op: str) -> Object:
+async def _create_as(call: Call, obj: Object, key: Key, manager_op: str) -> Object | None:
+    """The stored object; None if the name is taken."""
+    collection = call.context.collection(call.kind)
+    if not admission.calls_out(call, "CREATE"):
+        async with call.store.lock(collection, key):
+            if collection.get(key) is not None:
+                return None
+            return await _store_new(call, await _admit_new(call, obj, manager_op), key)
+    if collection.get(key) is not None:
+        return None
+    admitted = await _admit_new(call, copy.deepcopy(obj), manager_op)
+    async with call.store.lock(collection, key):
+        if collection.get(key) is not None:
+            admitted.undo()
+            return None
+        return await _store_new(call, admitted, key)
+
+
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    """An object that may be stored. undo: takes back what was reserved for it; release: quotas no longer hold it."""
+
+    obj: Object
+    undo: Callable[[], None]
+    release: Callable[[], None]
+
+
+async def _admit_new(call: Call, obj: Object, manager_op: str) -> _Admitted:
     kind = call.kind
     hooks = kind.hooks
-    name = obj["metadata"].get("name", "")
     admission.admit_create(call, obj)
     hooks.default(obj)
+    asked, obj = obj, await admission.mutate(call, "CREATE", obj, None)
+    if obj is not asked:
+        obj = _refit(call, obj, asked)
+        hooks.default(obj)
     if hooks.prepare is not None:
         hooks.prepare(call, obj, None)
+
+    def undo() -> None:
+        if hooks.undo is not None:
+            hooks.undo(call, obj, None)
+
     try:
         causes = objects.validate_metadata(obj, namespaced=kind.namespaced, name_rule=kind.name_rule)
         causes += hooks.validate(obj, None)
         if causes:
-            raise errors.invalid(kind.group, kind.kind, name, causes)
+            raise errors.invalid(kind.group, kind.kind, obj["metadata"].get("name", ""), causes)
         managed.on_create(call, obj, manager_op)
-        obj = objects.order(obj)
+        if obj is not asked and manager_op == managed.APPLY:
+            managed.on_update(call, asked, obj, "")
+        release = await admission.validate(call, "CREATE", obj, None)
+    except BaseException:
+        undo()
+        raise
+    return _Admitted(objects.order(obj), undo, release)
+
+
+async def _store_new(call: Call, admitted: _Admitted, key: Key) -> Object:
+    kind = call.kind
+    obj = admitted.obj
+    try:
         if call.dry_run:
-            if hooks.undo is not None:
-                hooks.undo(call, obj, None)
+            admitted.undo()
             return obj
         stored = kind.convert_in(copy.deepcopy(obj)) if kind.convert_in else obj
         record = await call.store.put(call.context.collection(kind), key, stored)
     except StatusError:
-        if hooks.undo is not None:
-            hooks.undo(call, obj, None)
+        admitted.undo()
         raise
+    finally:
+        admitted.release()
     obj["metadata"]["resourceVersion"] = str(record.revision)
+    return obj
+
+
+_KEPT = ("uid", "creationTimestamp", "generation", "resourceVersion", "deletionTimestamp",
+         "deletionGracePeriodSeconds", "managedFields", "selfLink")  # fmt: skip
+
+
+def _refit(call: Call, obj: Object, asked: Object) -> Object:
+    """An object that admission changed: of its kind's shape, under its name, the server's fields as they were."""
+    kind = call.kind
+    for field in ("apiVersion", "kind"):
+        obj[field] = asked[field]
+    try:
+        prune(kind.schema, obj, [], strict_types=not kind.custom)
+        if kind.custom:
+            prune(kind.schema.properties["metadata"], obj["metadata"], [], "metadata")
+    except (TypeMismatch, KeyError, TypeError) as problem:
+        raise errors.internal(f"admission made something that is not a {kind.kind}: {problem}") from None
+    meta, before = obj["metadata"], asked["metadata"]
+    for field in ("name", "namespace"):
+        if meta.get(field, "") != before.get(field, ""):
+            raise errors.internal(
+                f"admission tried to change metadata.{field} from {before.get(field, '')!r} to {meta.get(field, '')!r}"
+            )
+    for field in _KEPT:
+        _keep(before, meta, field)
     return obj
 
 
@@ -162,19 +234,55 @@ async def update(call: Call, change: Change, *, subresource: str = "") -> Object
     kind = call.kind
     collection = call.context.collection(kind)
     key: Key = (call.info.namespace if kind.namespaced else "", call.info.name)
-    async with call.store.lock(collection, key):
-        record = collection.get(key)
-        if record is None:
-            raise errors.not_found(kind.group, kind.plural, key[1])
-        result, old = await _replace(call, record, change, subresource)
+    if subresource == "binding" or not admission.calls_out(call, "UPDATE", subresource):
+        async with call.store.lock(collection, key):
+            revised = await _revise(call, _stored(call, key), change, subresource)
+            result, old = await _store_changed(call, revised)
+    else:
+        result, old = await _update_between(call, key, change, subresource)
     if old is not None and kind.hooks.committed is not None:
         await kind.hooks.committed(call, result, old)
     return result
 
 
-async def _replace(call: Call, record: Record, change: Change, subresource: str) -> tuple[Object, Object | None]:
-    """`update` under the key's lock: the new state, and the old one if anything was stored."""
+_ATTEMPTS = 6
+
+
+async def _update_between(call: Call, key: Key, change: Change, subresource: str) -> tuple[Object, Object | None]:
+    """`update` that is made without the lock and stored only if the object is still the one that was changed."""
+    collection = call.context.collection(call.kind)
+    for _ in range(_ATTEMPTS):
+        revised = await _revise(call, _stored(call, key), change, subresource)
+        async with call.store.lock(collection, key):
+            if collection.get(key) is revised.record:
+                return await _store_changed(call, revised)
+        revised.undo()
+        revised.release()
+    raise errors.conflict(call.kind.group, call.kind.plural, key[1])
+
+
+def _stored(call: Call, key: Key) -> Record:
+    record = call.context.collection(call.kind).get(key)
+    if record is None:
+        raise errors.not_found(call.kind.group, call.kind.plural, key[1])
+    return record
+
+
+@dataclass(frozen=True, slots=True)
+class _Revised:
+    """A change that may be stored in place of `record`."""
+
+    record: Record
+    old: Object
+    new: Object
+    undo: Callable[[], None]
+    release: Callable[[], None]
+
+
+async def _revise(call: Call, record: Record, change: Change, subresource: str) -> _Revised:
+    """The changed object, admitted and valid. Raises StatusError."""
     kind = call.kind
+    hooks = kind.hooks
     old = record.decode()
     if kind.convert_out:
         old = kind.convert_out(old)
@@ -182,40 +290,66 @@ async def _replace(call: Call, record: Record, change: Change, subresource: str)
         old["apiVersion"] = kind.api_version
     new = change(copy.deepcopy(old))
     _keep_server_owned(call, old, new)
-    if subresource == "status":
-        new = _only_status(kind.kind if not kind.group else "", old, new)
-    elif kind.has_status and subresource != "binding":
-        _keep(old, new, "status")
+    new = _only_written(call, old, new, subresource)
     _check_version(call, record, new)
     _check_finalizers(call, old, new)
-    hooks = kind.hooks
     hooks.default(new)
+    if subresource != "binding":
+        asked, new = new, await admission.mutate(call, "UPDATE", new, old, subresource=subresource)
+        if new is not asked:
+            new = _only_written(call, old, _refit(call, new, asked), subresource)
+            hooks.default(new)
+            if call.applied:
+                managed.on_update(call, asked, new, subresource)
     if hooks.prepare is not None:
         hooks.prepare(call, new, old)
-    try:
-        result, changed = await _store_changed(call, record, old, new, subresource)
-    except StatusError:
+
+    def undo() -> None:
         if hooks.undo is not None:
             hooks.undo(call, new, old)
+
+    release: Callable[[], None] | None = None
+    try:
+        causes = objects.validate_metadata(new, namespaced=kind.namespaced, name_rule=kind.name_rule)
+        causes += hooks.validate(new, old)
+        if causes:
+            raise errors.invalid(kind.group, kind.kind, record.key[1], causes)
+        if kind.has_generation and subresource != "status" and _spec_changed(kind, old, new):
+            new["metadata"]["generation"] = int(old["metadata"].get("generation", 0)) + 1
+        if not call.applied:
+            managed.on_update(call, old, new, subresource)
+        if subresource != "binding":
+            release = await admission.validate(call, "UPDATE", new, old, subresource=subresource)
+    except BaseException:
+        undo()
         raise
-    if not changed and hooks.undo is not None:
-        hooks.undo(call, new, old)
-    return result, old if changed else None
+    return _Revised(record, old, objects.order(new), undo, release or (lambda: None))
 
 
-async def _store_changed(call: Call, record: Record, old: Object, new: Object, subresource: str) -> tuple[Object, bool]:
-    """Validates and stores the new state; answers it and whether anything was stored."""
+def _only_written(call: Call, old: Object, new: Object, subresource: str) -> Object:
+    """The new object with what the subresource may not write as it was."""
     kind = call.kind
-    causes = objects.validate_metadata(new, namespaced=kind.namespaced, name_rule=kind.name_rule)
-    causes += kind.hooks.validate(new, old)
-    if causes:
-        raise errors.invalid(kind.group, kind.kind, record.key[1], causes)
-    meta = new["metadata"]
-    if kind.has_generation and subresource != "status" and _spec_changed(kind, old, new):
-        meta["generation"] = int(old["metadata"].get("generation", 0)) + 1
-    if not call.applied:
-        managed.on_update(call, old, new, subresource)
-    new = objects.order(new)
+    if subresource == "status":
+        return _only_status(kind.kind if not kind.group else "", old, new)
+    if kind.has_status and subresource != "binding":
+        _keep(old, new, "status")
+    return new
+
+
+async def _store_changed(call: Call, revised: _Revised) -> tuple[Object, Object | None]:
+    """Stores the new state; answers it, and the old one if anything was stored."""
+    stored = False
+    try:
+        result, stored = await _store_revised(call, revised)
+    finally:
+        if not stored:
+            revised.undo()
+        revised.release()
+    return result, revised.old if stored else None
+
+
+async def _store_revised(call: Call, revised: _Revised) -> tuple[Object, bool]:
+    kind, old, new = call.kind, revised.old, revised.new
     meta = new["metadata"]
     meta["resourceVersion"] = old["metadata"]["resourceVersion"]
     if managed.same(old, new):
@@ -224,10 +358,10 @@ async def _store_changed(call: Call, record: Record, old: Object, new: Object, s
         return new, False
     collection = call.context.collection(kind)
     if meta.get("deletionTimestamp") and not meta.get("finalizers") and _may_vanish(kind, new):
-        meta["resourceVersion"] = str(await call.store.remove(collection, record.key))
+        meta["resourceVersion"] = str(await call.store.remove(collection, revised.record.key))
         return new, False
     stored = kind.convert_in(copy.deepcopy(new)) if kind.convert_in else new
-    stored_record = await call.store.put(collection, record.key, stored)
+    stored_record = await call.store.put(collection, revised.record.key, stored)
     meta["resourceVersion"] = str(stored_record.revision)
     return new, True
 

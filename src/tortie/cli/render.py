@@ -149,7 +149,11 @@ def _asked_policy(stage: Stage) -> bool:
 
 def policy_name(key: PolicyKey) -> str:
     """The kind as users write it, and the name."""
-    kind = "NetworkPolicy (Kubernetes)" if key.kind == "KubernetesNetworkPolicy" else key.kind
+    names = {
+        "KubernetesNetworkPolicy": "NetworkPolicy (Kubernetes)",
+        "KubernetesClusterNetworkPolicy": "ClusterNetworkPolicy (Kubernetes)",
+    }
+    kind = names.get(key.kind, key.kind)
     return f"{kind} {key.namespace + '/' if key.namespace else ''}{key.name}"
 
 

@@ -6,23 +6,20 @@ Pure but for `read_file`.
 """
 
 import configparser
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from tortie.felix.dataplane.config import parse_failsafes
-from tortie.model import formats, selector
+from tortie.model import selector
 from tortie.model.dataplane import ConfigValues
-from tortie.model.v3.felix_parameters import BY_NAME, Parameter
+from tortie.model.v3.felix_parameters import BY_NAME, LOCAL_NAMES
+from tortie.model.v3.felix_parameters.values import canonical_text
 from tortie.service.run import Fatal
 
 ENVIRONMENT_PREFIX = "FELIX_"
 LIVE = frozenset({"calicoversion", "clusterguid", "clustertype", "healthtimeoutoverrides", "dnscacheepoch"})
 """Parameters whose change takes effect without a restart."""
 
-_TRUE = frozenset({"true", "1", "yes", "y", "t", "on", "enabled"})
-_FALSE = frozenset({"false", "0", "no", "n", "f", "off", "disabled"})
 _LOCAL = ("felixhostname", "datastoretype", "etcd", "typha", "kubernetes")
 """What these names begin is known but has no field in FelixConfiguration; only environment and file may set it."""
 _CLUSTER = frozenset(
@@ -64,7 +61,7 @@ class Effective(NamedTuple):
         parameter = BY_NAME.get(lowered)
         if parameter is None or not parameter.default:
             return ""
-        return normalised(parameter, parameter.default)
+        return canonical_text(parameter, parameter.default)
 
     def boolean(self, name: str) -> bool:
         """A parameter that is true or false."""
@@ -159,7 +156,7 @@ def merge(sources: Iterable[Source]) -> Effective:
                 continue
             origins[name] = source.name
             try:
-                values[name] = normalised(parameter, text)
+                values[name] = canonical_text(parameter, text)
             except ValueError as error:
                 problem = f"{parameter.name}={text!r} in {source.name} {error}"
                 if parameter.fatal:
@@ -174,44 +171,6 @@ def difference(old: Effective, new: Effective) -> list[str]:
     return sorted(name for name in names if old.text(name) != new.text(name))
 
 
-def normalised(parameter: Parameter, text: str) -> str:
-    """A value in canonical form. Raises ValueError, whose text continues a sentence that names the value."""
-    if text.lower() == "none":
-        return _zero(parameter)
-    match parameter.kind:
-        case "bool":
-            return _boolean(text)
-        case "int":
-            return str(_integer(parameter, text))
-        case "duration":
-            return _duration(parameter, text)
-        case "choice":
-            return _choice(parameter, text)
-        case "ports":
-            try:
-                parse_failsafes(text)
-            except ValueError as error:
-                raise ValueError(f"is not a list of ports: {error}") from error
-            return text
-        case "timeouts":
-            health_timeouts(text)
-            return text
-    if parameter.pattern and not re.search(parameter.pattern, text):
-        raise ValueError(f"does not have the form {parameter.pattern}")
-    return text
-
-
-def health_timeouts(text: str) -> dict[str, float]:
-    """HealthTimeoutOverrides as seconds by reporter; 0 means no deadline. Raises ValueError."""
-    result: dict[str, float] = {}
-    for entry in filter(None, (part.strip() for part in text.split(","))):
-        name, equals, value = entry.partition("=")
-        if not equals:
-            raise ValueError(f"has the entry {entry!r}; expected Name=duration, such as CalculationGraph=60s")
-        result[name.strip()] = formats.duration_seconds(value.strip())
-    return result
-
-
 def _resource(name: str, value: ConfigValues) -> Source:
     return Source(name, {key.lower(): text for key, text in value.values.items()})
 
@@ -224,57 +183,14 @@ def _selects(text: str, labels: Mapping[str, str]) -> bool:
 
 
 def _is_known(name: str, *, local: bool) -> bool:
-    return name.startswith(_LOCAL) if local else name in _CLUSTER
+    return _is_local(name) if local else name in _CLUSTER
+
+
+def _is_local(name: str) -> bool:
+    return name in LOCAL_NAMES or name.startswith(_LOCAL)
 
 
 def _why_ignored(name: str) -> str:
-    if name.startswith(_LOCAL):
+    if _is_local(name):
         return "only the environment and the configuration file may set it"
     return "there is no such parameter"
-
-
-def _zero(parameter: Parameter) -> str:
-    if parameter.fatal and parameter.kind == "choice":
-        raise ValueError(f"is not allowed; choose one of {', '.join(parameter.choices)}")
-    return {"bool": "false", "int": "0", "duration": "0", "ports": "none"}.get(parameter.kind, "")
-
-
-def _boolean(text: str) -> str:
-    lowered = text.lower()
-    if lowered in _TRUE:
-        return "true"
-    if lowered in _FALSE:
-        return "false"
-    raise ValueError("is neither true nor false")
-
-
-def _integer(parameter: Parameter, text: str) -> int:
-    try:
-        number = int(text, 0)
-    except ValueError:
-        raise ValueError("is not a whole number") from None
-    low, high = parameter.minimum, parameter.maximum
-    if (low is not None and number < low) or (high is not None and number > high):
-        raise ValueError(f"is out of range; allowed: {'' if low is None else low} to {'' if high is None else high}")
-    return number
-
-
-def _duration(parameter: Parameter, text: str) -> str:
-    """Plain numbers are in the unit of the parameter's name; durations such as 90s are understood too."""
-    milliseconds = parameter.name.endswith("Millis")
-    try:
-        number = float(text)
-    except ValueError:
-        try:
-            number = formats.duration_seconds(text) * (1000 if milliseconds else 1)
-        except ValueError:
-            unit = "milliseconds" if milliseconds else "seconds"
-            raise ValueError(f"is neither a number of {unit} nor a duration such as 90s") from None
-    return f"{number:g}" if number < 1e6 else str(int(number))
-
-
-def _choice(parameter: Parameter, text: str) -> str:
-    for choice in parameter.choices:
-        if choice.lower() == text.lower():
-            return choice
-    raise ValueError(f"is not one of {', '.join(parameter.choices)}")

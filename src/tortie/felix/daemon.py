@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tortie.felix import mtu
 from tortie.felix.calc import Calculation
-from tortie.felix.config import Effective, health_timeouts
+from tortie.felix.config import Effective
 from tortie.felix.dataplane import Dataplane, DataplaneConfig
 from tortie.felix.messages import (
     ConfigUpdate,
@@ -34,6 +34,7 @@ from tortie.kube.client import Client
 from tortie.kube.config import ClusterConfig
 from tortie.kube.events import EventRecorder
 from tortie.model.dataplane import Update, WorkloadEndpointKey
+from tortie.model.v3.felix_parameters.values import parse_timeouts
 from tortie.service.health import HealthAggregator, serve
 from tortie.service.log import get_logger
 from tortie.service.run import Fatal, Service, freeze_garbage
@@ -253,7 +254,7 @@ class Felix:
             self._apply_live(self._settings.effective)
 
     def _apply_live(self, effective: Effective) -> None:
-        self._health.set_timeouts(health_timeouts(effective.text("HealthTimeoutOverrides")))
+        self._health.set_timeouts(parse_timeouts(effective.text("HealthTimeoutOverrides")))
 
     def _restart(self, reason: str) -> None:
         """Leaves, for the supervisor to start a new process; not at once, so that a storm of changes is one restart."""

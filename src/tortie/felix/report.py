@@ -14,6 +14,7 @@ _V3 = "projectcalico.org/v3"
 _API = {
     "NetworkPolicy": (_V3, "NetworkPolicy"),
     "GlobalNetworkPolicy": (_V3, "GlobalNetworkPolicy"),
+    "KubernetesClusterNetworkPolicy": ("policy.networking.k8s.io/v1alpha2", "ClusterNetworkPolicy"),
     "KubernetesNetworkPolicy": ("networking.k8s.io/v1", "NetworkPolicy"),
 }
 _log = get_logger("felix.report")

@@ -18,7 +18,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from tortie.kube import requests
 from tortie.kube.client import Client
-from tortie.kube.errors import ApiError, Gone, Invalid, NotFound, Unavailable, from_status, too_large_resource_version
+from tortie.kube.errors import ApiError, Gone, Invalid, NotFound, from_status, too_large_resource_version
 from tortie.kube.objects import ObjectKey, Undecodable, WatchEvent, key_of, resource_version, uid_of
 from tortie.model.resource import Resource
 from tortie.service.log import Throttle, get_logger
@@ -34,6 +34,8 @@ _LIST_GAP = 0.5
 _SETTLED = 2.0
 """A watch that lived for so many seconds was sound; its end says nothing about the server."""
 _ABSENT_RETRY = 30.0
+_LONGEST_WAIT = 60.0
+"""What a server may ask for with Retry-After before we look anyway."""
 
 _log = get_logger("kube.cache")
 
@@ -177,7 +179,7 @@ class Cache(Generic[T]):
         last_list = float("-inf")
         stalled = 0
         while True:
-            self._opened_at, self._progressed, answered = None, False, True
+            self._opened_at, self._progressed, answered, asked = None, False, True, 0.0
             try:
                 if self._version is None:
                     gap = last_list + _LIST_GAP - time.monotonic()
@@ -200,6 +202,7 @@ class Cache(Generic[T]):
                 continue
             except ApiError as error:
                 answered = error.reason != "Unreachable"
+                asked = min(error.retry_after or 0.0, _LONGEST_WAIT)
                 if too_large_resource_version(error):
                     self._version = None
                 self._failed(error, "will try again")
@@ -214,7 +217,7 @@ class Cache(Generic[T]):
                 # Attempt after attempt the server answers and nothing comes of it: perhaps the version we hold is
                 # what it chokes on.
                 self._version, stalled = None, 0
-            await self._client.pause(self._backoff.next())
+            await self._client.pause(max(self._backoff.next(), asked))
 
     def _lived(self) -> float:
         """For how many seconds the last watch was open; 0 if it never was."""
@@ -226,8 +229,10 @@ class Cache(Generic[T]):
             try:
                 await self._stream_initial()
                 return
-            except Invalid:
-                self._initial_events = False  # a server without it says so; lists do the same
+            except ApiError as error:
+                if not _no_such_stream(error):
+                    raise
+                self._initial_events = False  # a server without it says so, or lets it pass; lists do the same
         objects: dict[ObjectKey, T] = {}
         bad: dict[ObjectKey, Undecodable] = {}
         token, page_size, version = "", self._page_size, ""
@@ -279,7 +284,7 @@ class Cache(Generic[T]):
         async with aclosing(self._client.watch_batches(self.resource, request, silence=self._silence)) as stream:
             if await self._collect(stream, objects, bad):
                 return
-        raise Unavailable(0, "BadStream", "the server ended the initial events before they were complete")
+        raise Invalid(0, "NoInitialEvents", "the server ended the initial events before they were complete")
 
     async def _collect(
         self,
@@ -462,6 +467,11 @@ def _drop(index: dict[str, dict[ObjectKey, Any]], value: str, key: ObjectKey) ->
 def _bad_key(event: WatchEvent[Any]) -> ObjectKey:
     assert event.undecodable is not None
     return event.undecodable.key
+
+
+def _no_such_stream(error: ApiError) -> bool:
+    """Whether a server's answer to sendInitialEvents means that it has none. Any refusal of the request's form does."""
+    return isinstance(error, Invalid) or error.status in {400, 405, 406, 415, 501}
 
 
 def _older(version: str, than: str | None) -> bool:

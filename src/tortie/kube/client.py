@@ -15,11 +15,13 @@ from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
+from multidict import CIMultiDict
 from yarl import URL
 
 import tortie
-from tortie.kube import requests
-from tortie.kube.config import ClusterConfig, TokenSource
+from tortie.kube import credentials, requests
+from tortie.kube.config import ClusterConfig
+from tortie.kube.credentials import CredentialError
 from tortie.kube.errors import ApiError, NotFound, TooManyRequests, Unauthorized, Unavailable, from_response
 from tortie.kube.objects import ObjectList, WatchEvent, codec
 from tortie.kube.requests import PatchType, PropagationPolicy, Request
@@ -45,10 +47,12 @@ class Client:
         self._timeout = timeout
         self._retries = retries
         self._user_agent = user_agent or f"tortie/{tortie.__version__}"
-        self._tokens = TokenSource(config)
-        self._plugin: Any = None
+        self._credentials = credentials.of(config)
+        self._certificate: tuple[bytes, bytes] | None = None
+        self._impersonation = config.impersonate.headers()
         self._session: aiohttp.ClientSession | None = None
         self._retired: list[aiohttp.ClientSession] = []
+        self._closing: set[asyncio.Task[None]] = set()
         self._cert_stamp: tuple[float, ...] = ()
         self._cert_checked = float("-inf")
         self._away_since: float | None = None
@@ -189,6 +193,31 @@ class Client:
         )
         return await self._one(resource, request)
 
+    async def apply(
+        self,
+        resource: Resource[T],
+        obj: Any,
+        *,
+        field_manager: str,
+        force: bool = True,
+        namespace: str | None = None,
+        subresource: str | None = None,
+    ) -> T:
+        """Server-side apply: the object has these fields, owned by field_manager; it is made where it is missing.
+        obj: a struct or plain JSON with a name, only with the fields that the caller wants to own. force: takes fields
+        from other managers; without it Conflict names them (details.causes)."""
+        body = requests.applied(resource, obj)
+        return await self.patch(
+            resource,
+            body["metadata"]["name"],
+            body,
+            namespace=namespace or body["metadata"].get("namespace"),
+            patch_type="apply",
+            subresource=subresource,
+            field_manager=field_manager,
+            force=force,
+        )
+
     async def delete(
         self,
         resource: Resource[Any],
@@ -270,7 +299,10 @@ class Client:
             async with self._open(request, timeout) as response:
                 opened = True
                 if response.status != 200:
-                    raise self._failure(request, response, await response.read())
+                    failure = self._failure(request, response, await response.read())
+                    if isinstance(failure, Unauthorized):
+                        await self._credentials.refresh()  # for the caller's next attempt
+                    raise failure
                 yield ()
                 async for chunk in response.content.iter_any():
                     events = [decode(line) for line in splitter.feed(chunk)]
@@ -300,7 +332,7 @@ class Client:
                 raise self._unreachable(request, error, away=True) from error
             if isinstance(failure, Unauthorized) and not refreshed:
                 refreshed = True
-                if await self._refresh_credentials():
+                if await self._credentials.refresh():
                     continue
                 raise failure
             asked_to_wait = isinstance(failure, TooManyRequests) or (
@@ -320,11 +352,17 @@ class Client:
 
     @contextlib.asynccontextmanager
     async def _open(self, request: Request, limits: aiohttp.ClientTimeout) -> AsyncIterator[aiohttp.ClientResponse]:
-        session = self._current_session()
-        headers = {"Accept": "application/json"}
+        if self._session is None:
+            raise RuntimeError("the client is closed; use it as `async with Client(config) as client`")
+        headers: CIMultiDict[str] = CIMultiDict(self._impersonation)
+        headers["Accept"] = "application/json"
         if request.body is not None:
             headers["Content-Type"] = request.content_type
-        authorization = await self._authorization()
+        try:
+            authorization = await self._credentials.authorization()
+        except CredentialError as error:
+            raise Unavailable(0, "NoCredentials", str(error)) from error
+        session = self._current_session()
         if authorization is not None:
             headers["Authorization"] = authorization
         self._requests += 1
@@ -336,6 +374,7 @@ class Client:
             headers=headers,
             timeout=limits,
             allow_redirects=False,
+            proxy=self.config.proxy_url,
             server_hostname=self.config.server_name,
         ) as response:
             if self._away_since is not None:
@@ -345,22 +384,6 @@ class Client:
                 self._back = asyncio.Event()
                 _log.info("the API server answers again", server=self.config.server, after_seconds=away)
             yield response
-
-    async def _authorization(self) -> str | None:
-        if not self.config.plugin:
-            return self._tokens.authorization()
-        if self._plugin is None:
-            from tortie.kube.plugins import PluginTokens  # late: only exec and OIDC users pay for the import
-
-            self._plugin = PluginTokens(self.config)
-        result: str | None = await self._plugin.authorization()
-        return result
-
-    async def _refresh_credentials(self) -> bool:
-        if self._plugin is not None:
-            self._plugin.forget()
-            return True
-        return self._tokens.refresh()
 
     def _failure(self, request: Request, response: aiohttp.ClientResponse, body: bytes) -> ApiError:
         self._errors += 1
@@ -378,7 +401,8 @@ class Client:
     # --- connections -------------------------------------------------------------------------------------------
 
     def _new_session(self) -> aiohttp.ClientSession:
-        context = self.config.ssl_context()
+        context = self.config.ssl_context(self._credentials.certificate)
+        self._certificate = self._credentials.certificate
         self._cert_stamp = _stamp(self.config.files())
         connector = aiohttp.TCPConnector(
             limit=0,
@@ -397,19 +421,30 @@ class Client:
         )
 
     def _current_session(self) -> aiohttp.ClientSession:
-        """The session; a new one after certificate files have rotated (open watches finish on the old one)."""
+        """The session; a new one after certificates have rotated (open watches finish on the old one)."""
         if self._session is None:
             raise RuntimeError("the client is closed; use it as `async with Client(config) as client`")
         now = time.monotonic()
+        if self._credentials.certificate != self._certificate:
+            self._renew_session()
         files = self.config.files()
         if files and now - self._cert_checked > 10.0:
             self._cert_checked = now
             if _stamp(files) != self._cert_stamp:
                 with contextlib.suppress(OSError):  # half-written files: keep what works, look again later
-                    fresh = self._new_session()
-                    self._retired.append(self._session)
-                    self._session = fresh
+                    self._renew_session()
         return self._session
+
+    def _renew_session(self) -> None:
+        """New connections with the certificates of now. The session before last has no more watches worth keeping."""
+        fresh = self._new_session()
+        assert self._session is not None
+        self._retired.append(self._session)
+        self._session = fresh
+        while len(self._retired) > 2:
+            task = asyncio.get_running_loop().create_task(self._retired.pop(0).close(), name="kube-close")
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
 
 
 def _stamp(files: list[Path]) -> tuple[float, ...]:

@@ -2,6 +2,7 @@
 
 In: a kubeconfig file (argument, KUBECONFIG, ~/.kube/config) or the service account that a pod finds mounted.
 Out: a `ClusterConfig` for the client; certificates and keys stay in memory, token files are read again as they rotate.
+How credentials are had from plugins and providers is in `credentials`; here is what the file says about them.
 """
 
 import base64
@@ -13,6 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import quote
+
+from tortie.kube import proxy
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
@@ -22,9 +26,57 @@ class ConfigError(ValueError):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class ExecPlugin:
+    """A program that prints credentials. path: what to run, command: as the kubeconfig names it."""
+
+    api_version: str
+    command: str
+    path: str
+    args: tuple[str, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+    install_hint: str = ""
+    interactive_mode: str = "IfAvailable"
+    provide_cluster: bool = False
+    cluster_config: Any = None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class OidcProvider:
+    """The auth-provider `oidc` of a user. source: the file that renewed tokens are written back to."""
+
+    issuer: str
+    client_id: str
+    client_secret: str
+    id_token: str
+    refresh_token: str
+    ca: bytes | Path | None
+    source: Path
+    user: str
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Impersonation:
+    """Whom the user acts as."""
+
+    user: str = ""
+    uid: str = ""
+    groups: tuple[str, ...] = ()
+    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    def headers(self) -> list[tuple[str, str]]:
+        """The headers that ask for it."""
+        found = [("Impersonate-User", self.user)] if self.user else []
+        if self.uid:
+            found.append(("Impersonate-Uid", self.uid))
+        found += [("Impersonate-Group", group) for group in self.groups]
+        found += [(f"Impersonate-Extra-{quote(k, safe='')}", v) for k, values in self.extra for v in values]
+        return found
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class ClusterConfig:
     """One cluster and one identity. server: base URL without a trailing slash. ca, client_certificate, client_key:
-    PEM bytes or paths of files. plugin: the raw `exec` or `auth-provider` user entry, handled by kubernetes_asyncio."""
+    PEM bytes or paths of files. proxy_url: the HTTP proxy that leads to the server."""
 
     server: str
     ca: bytes | Path | None = None
@@ -37,15 +89,19 @@ class ClusterConfig:
     username: str | None = None
     password: str | None = None
     namespace: str = "default"
-    plugin: bool = False
+    exec: ExecPlugin | None = None
+    oidc: OidcProvider | None = None
+    impersonate: Impersonation = Impersonation()
+    proxy_url: str | None = None
     source: str = ""
     context: str | None = None
 
     def __repr__(self) -> str:
         return f"ClusterConfig(server={self.server!r}, source={self.source!r})"
 
-    def ssl_context(self) -> ssl.SSLContext | None:
-        """A fresh TLS context from the current content of the files; None for plain HTTP."""
+    def ssl_context(self, pair: tuple[bytes, bytes] | None = None) -> ssl.SSLContext | None:
+        """A fresh TLS context from the current content of the files; None for plain HTTP. pair: PEM of a client
+        certificate and its key instead of the configured ones."""
         if not self.server.startswith("https://"):
             return None
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -60,8 +116,9 @@ class ClusterConfig:
             context.load_verify_locations(cafile=str(self.ca))
         else:
             context.load_default_certs()
-        if self.client_certificate is not None and self.client_key is not None:
-            with _as_file(self.client_certificate) as certificate, _as_file(self.client_key) as key:
+        own_certificate, own_key = pair or (self.client_certificate, self.client_key)
+        if own_certificate is not None and own_key is not None:
+            with _as_file(own_certificate) as certificate, _as_file(own_key) as key:
                 context.load_cert_chain(certificate, key)
         return context
 
@@ -110,15 +167,15 @@ def load(
     in-cluster service account; else ~/.kube/config. Raises ConfigError naming what is missing."""
     env = os.environ if environ is None else environ
     if kubeconfig:
-        return _from_files([Path(kubeconfig)], context)
+        return _from_files([Path(kubeconfig)], context, env)
     paths = [Path(p) for p in env.get("KUBECONFIG", "").split(os.pathsep) if p]
     if paths:
-        return _from_files(paths, context)
+        return _from_files(paths, context, env)
     if "KUBERNETES_SERVICE_HOST" in env and (SERVICE_ACCOUNT / "token").exists():
         return in_cluster(environ=env)
     home = Path(env.get("HOME", "/root")) / ".kube" / "config"
     if home.exists():
-        return _from_files([home], context)
+        return _from_files([home], context, env)
     raise ConfigError("no cluster configuration: set KUBECONFIG, pass --kubeconfig, or run inside a pod")
 
 
@@ -129,8 +186,10 @@ def in_cluster(*, environ: Mapping[str, str], directory: Path = SERVICE_ACCOUNT)
     if not host:
         raise ConfigError("KUBERNETES_SERVICE_HOST is not set: not inside a pod")
     namespace_file = directory / "namespace"
+    server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
     return ClusterConfig(
-        server=f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}",
+        server=server,
+        proxy_url=_proxy(server, None, environ, str(directory)),
         ca=directory / "ca.crt",
         token_file=directory / "token",
         namespace=namespace_file.read_text().strip() if namespace_file.exists() else "default",
@@ -142,11 +201,11 @@ def in_cluster(*, environ: Mapping[str, str], directory: Path = SERVICE_ACCOUNT)
 class _Merged:
     current: str = ""
     clusters: dict[str, tuple[dict[str, Any], Path]] = field(default_factory=dict)
-    users: dict[str, tuple[dict[str, Any], Path]] = field(default_factory=dict)
+    users: dict[str, tuple[dict[str, Any], Path]] = field(default_factory=dict)  # with the file it comes from
     contexts: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-def _from_files(paths: list[Path], context: str | None) -> ClusterConfig:
+def _from_files(paths: list[Path], context: str | None, env: Mapping[str, str]) -> ClusterConfig:
     merged = _Merged()
     readable = [p for p in paths if p.exists()] or paths[:1]
     for path in readable:
@@ -154,13 +213,13 @@ def _from_files(paths: list[Path], context: str | None) -> ClusterConfig:
         merged.current = merged.current or str(document.get("current-context") or "")
         for kind, target in (("cluster", merged.clusters), ("user", merged.users)):
             for entry in document.get(f"{kind}s") or []:
-                target.setdefault(entry.get("name", ""), (entry.get(kind) or {}, path.parent))
+                target.setdefault(entry.get("name", ""), (entry.get(kind) or {}, path))
         for entry in document.get("contexts") or []:
             merged.contexts.setdefault(entry.get("name", ""), entry.get("context") or {})
-    return _resolve(merged, context, str(readable[0]))
+    return _resolve(merged, context, str(readable[0]), env)
 
 
-def _resolve(merged: _Merged, context: str | None, source: str) -> ClusterConfig:
+def _resolve(merged: _Merged, context: str | None, source: str, env: Mapping[str, str]) -> ClusterConfig:
     name = context or merged.current
     if not name:
         raise ConfigError(f"{source}: no current-context; contexts are: {', '.join(merged.contexts) or 'none'}")
@@ -170,14 +229,17 @@ def _resolve(merged: _Merged, context: str | None, source: str) -> ClusterConfig
     cluster_name, user_name = str(chosen.get("cluster", "")), str(chosen.get("user", ""))
     if cluster_name not in merged.clusters:
         raise ConfigError(f"{source}: context {name!r} names cluster {cluster_name!r}, which does not exist")
-    cluster, cluster_dir = merged.clusters[cluster_name]
-    user, user_dir = merged.users.get(user_name, ({}, Path()))
+    cluster, cluster_file = merged.clusters[cluster_name]
+    user, user_file = merged.users.get(user_name, ({}, Path()))
+    cluster_dir, user_dir = cluster_file.parent, user_file.parent
     if user_name and user_name not in merged.users:
         raise ConfigError(f"{source}: context {name!r} names user {user_name!r}, which does not exist")
     server = str(cluster.get("server") or "").rstrip("/")
     if not server.startswith(("https://", "http://")):
         raise ConfigError(f"{source}: cluster {cluster_name!r} has server {server!r}; it must be an http(s) URL")
     token_file = user.get("tokenFile")
+    if user.get("exec") and user.get("auth-provider"):
+        raise ConfigError(f"{source}: user {user_name!r} has both exec and auth-provider; only one is possible")
     return ClusterConfig(
         server=server,
         ca=_material(cluster, "certificate-authority", cluster_dir, source),
@@ -190,10 +252,98 @@ def _resolve(merged: _Merged, context: str | None, source: str) -> ClusterConfig
         username=user.get("username"),
         password=user.get("password"),
         namespace=str(chosen.get("namespace") or "default"),
-        plugin="exec" in user or "auth-provider" in user,
+        exec=_exec(user.get("exec"), cluster, user_dir, f"{source}: user {user_name!r}"),
+        oidc=_oidc(user.get("auth-provider"), user_name, user_file, f"{source}: user {user_name!r}"),
+        impersonate=_impersonation(user, f"{source}: user {user_name!r}"),
+        proxy_url=_proxy(server, cluster.get("proxy-url"), env, f"{source}: cluster {cluster_name!r}"),
         source=source,
         context=name,
     )
+
+
+def _proxy(server: str, wanted: Any, env: Mapping[str, str], where: str) -> str | None:
+    """The cluster's own proxy, else the environment's."""
+    try:
+        return proxy.check(str(wanted)) if wanted else proxy.from_environment(server, env)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+_EXEC_VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
+_EXEC_EXTENSION = "client.authentication.k8s.io/exec"
+_MODES = ("Never", "IfAvailable", "Always")
+
+
+def _exec(entry: Any, cluster: dict[str, Any], directory: Path, where: str) -> ExecPlugin | None:
+    if not entry:
+        return None
+    version, command, mode = (
+        str(entry.get("apiVersion") or ""),
+        str(entry.get("command") or ""),
+        entry.get("interactiveMode"),
+    )
+    if version not in _EXEC_VERSIONS:
+        raise ConfigError(f"{where}: exec.apiVersion is {version!r}; it must be one of {', '.join(_EXEC_VERSIONS)}")
+    if not command:
+        raise ConfigError(f"{where}: exec.command is missing")
+    if mode is None and version == _EXEC_VERSIONS[0]:
+        raise ConfigError(f"{where}: exec.interactiveMode is missing; it must be one of {', '.join(_MODES)}")
+    if mode not in {None, "", *_MODES}:
+        raise ConfigError(f"{where}: exec.interactiveMode is {mode!r}; it must be one of {', '.join(_MODES)}")
+    extensions = {e.get("name"): e.get("extension") for e in cluster.get("extensions") or () if isinstance(e, dict)}
+    relative = "/" in command and not command.startswith("/")
+    return ExecPlugin(
+        api_version=version,
+        command=command,
+        path=str(directory / command) if relative else command,
+        args=tuple(str(a) for a in entry.get("args") or ()),
+        env=tuple((str(e.get("name", "")), str(e.get("value", ""))) for e in entry.get("env") or ()),
+        install_hint=str(entry.get("installHint") or ""),
+        interactive_mode=mode or "IfAvailable",
+        provide_cluster=bool(entry.get("provideClusterInfo")),
+        cluster_config=extensions.get(_EXEC_EXTENSION),
+    )
+
+
+def _oidc(entry: Any, user: str, file: Path, where: str) -> OidcProvider | None:
+    if not entry:
+        return None
+    if entry.get("name") != "oidc":
+        raise ConfigError(
+            f"{where}: auth-provider {entry.get('name')!r} is not known; use an exec plugin (oidc is the only one left)"
+        )
+    settings = entry.get("config") or {}
+    for name in ("idp-issuer-url", "client-id"):
+        if not settings.get(name):
+            raise ConfigError(f"{where}: auth-provider.config.{name} is missing")
+    return OidcProvider(
+        issuer=str(settings["idp-issuer-url"]),
+        client_id=str(settings["client-id"]),
+        client_secret=str(settings.get("client-secret") or ""),
+        id_token=str(settings.get("id-token") or ""),
+        refresh_token=str(settings.get("refresh-token") or ""),
+        ca=_material(settings, "idp-certificate-authority", file.parent, where),
+        source=file,
+        user=user,
+    )
+
+
+def _impersonation(user: dict[str, Any], where: str) -> Impersonation:
+    extra = user.get("as-user-extra") or {}
+    found = Impersonation(
+        user=str(user.get("as") or ""),
+        uid=str(user.get("as-uid") or ""),
+        groups=tuple(str(g) for g in user.get("as-groups") or ()),
+        extra=tuple((str(k), tuple(str(v) for v in values or ())) for k, values in extra.items()),
+    )
+    if not found.user and (found.uid or found.groups or found.extra):
+        raise ConfigError(f"{where}: as-uid, as-groups and as-user-extra need as")
+    return found
+
+
+def as_pem(material: bytes | Path) -> str:
+    """Certificates as text, from memory or a file."""
+    return (material if isinstance(material, bytes) else material.read_bytes()).decode("ascii", "replace")
 
 
 def _material(entry: dict[str, Any], name: str, directory: Path, source: str) -> bytes | Path | None:

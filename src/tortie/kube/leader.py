@@ -73,13 +73,14 @@ class LeaderElector:
         """Waits for leadership, then runs `work` beside the renewals. Raises LeadershipLost when it ends (work has
         been cancelled by then): the usual answer is to end the process. A return or error of work ends it too."""
         while True:
+            began = self._clock()
             if await self._attempt():
                 break
             await asyncio.sleep(self._timing.retry * (1.0 + 0.2 * random.random()))  # noqa: S311 - jitter, no secret
         _log.info("leading", lease=f"{self._namespace}/{self._name}", identity=self._identity)
         self.leading = True
         worker = asyncio.ensure_future(work())
-        keeper = asyncio.ensure_future(self._keep())
+        keeper = asyncio.ensure_future(self._keep(began))
         try:
             await asyncio.wait({worker, keeper}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -94,15 +95,17 @@ class LeaderElector:
         if not keeper.cancelled() and (error := keeper.exception()) is not None:
             raise error
 
-    async def _keep(self) -> None:
-        renewed = self._clock()
+    async def _keep(self, renewed: float) -> None:
+        """Renews until that fails for too long. renewed: when the last good attempt began: others may count from the
+        moment the server stored it, which the answer's arrival says nothing about."""
         while True:
             await asyncio.sleep(self._timing.retry)
+            began = self._clock()
             remaining = self._timing.deadline - (self._clock() - renewed)
             try:
                 async with asyncio.timeout(max(remaining, 0.01)):
                     if await self._attempt():
-                        renewed = self._clock()
+                        renewed = began
                         continue
             except TimeoutError:
                 pass

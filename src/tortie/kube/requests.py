@@ -184,6 +184,18 @@ def delete(
     return Request(method="DELETE", target=object_path(resource, name, namespace), body=body)
 
 
+_NOT_APPLIED = ("managedFields", "resourceVersion", "uid", "creationTimestamp", "generation", "selfLink")
+
+
+def applied(resource: Resource[Any], obj: Any) -> dict[str, Any]:
+    """An object as it is applied: without what the server owns. Raises ValueError for one without a name."""
+    body = as_json(resource, obj)
+    metadata = {k: v for k, v in dict(body.get("metadata") or {}).items() if k not in _NOT_APPLIED}
+    if not metadata.get("name"):
+        raise ValueError(f"{resource.plural}: an applied object needs metadata.name")
+    return {**body, "metadata": metadata}
+
+
 def as_json(resource: Resource[Any], obj: Any) -> dict[str, Any]:
     """An object as the JSON that is sent: apiVersion and kind first, from the resource when it has none."""
     data: dict[str, Any] = dict(obj) if isinstance(obj, Mapping) else msgspec.to_builtins(obj)

@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from tortie.model import k8s, v3
-from tortie.model.facts import FACTS
+from tortie.model.cluster_policy import ClusterNetworkPolicy
+from tortie.model.facts import CLUSTER_NETWORK_POLICY, FACTS
 from tortie.model.resource import Resource
 
 T = TypeVar("T")
@@ -51,6 +52,18 @@ SERVICES = _kubernetes("v1", "Service", "services", k8s.Service, "svc")
 ENDPOINT_SLICES = _kubernetes("discovery.k8s.io/v1", "EndpointSlice", "endpointslices", k8s.EndpointSlice)
 KUBERNETES_NETWORK_POLICIES = _kubernetes(
     "networking.k8s.io/v1", "NetworkPolicy", "networkpolicies", k8s.KubernetesNetworkPolicy, "netpol"
+)
+
+CLUSTER_NETWORK_POLICIES = replace(
+    _kubernetes(
+        "policy.networking.k8s.io/v1alpha2",
+        "ClusterNetworkPolicy",
+        "clusternetworkpolicies",
+        ClusterNetworkPolicy,
+        *CLUSTER_NETWORK_POLICY.short,
+        namespaced=False,
+    ),
+    facts=CLUSTER_NETWORK_POLICY,
 )
 
 # --- Kubernetes kinds handled as plain JSON -----------------------------------------------------------------------
@@ -216,6 +229,9 @@ CALICO: tuple[Resource[Any], ...] = (
 REVIEWS, which are answered by the aggregated server and not stored."""
 
 REVIEWS: tuple[Resource[Any], ...] = (AUTHENTICATION_REVIEWS, AUTHORIZATION_REVIEWS)
+
+UPSTREAM: tuple[Resource[Any], ...] = (CLUSTER_NETWORK_POLICIES,)
+"""Kinds of other groups, with a CustomResourceDefinition of their own elsewhere, that are admitted like CALICO."""
 
 WITH_STATUS: frozenset[str] = frozenset(resource.plural for resource in CALICO if resource.facts.status)
 """Plurals of the CALICO resources that have a status sub-resource."""

@@ -118,10 +118,11 @@ class Icmp(msgspec.Struct, frozen=True):
 
 
 class HTTPMatch(msgspec.Struct, frozen=True):
-    """paths: pairs of (`exact` or `prefix`, path)."""
+    """paths: pairs of (`exact` or `prefix`, path). headers: (name, operator as in the API, values), all must hold."""
 
     methods: tuple[str, ...] = ()
     paths: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
 
 
 class EntityMatch(msgspec.Struct, frozen=True):

@@ -217,5 +217,13 @@ _ENTERPRISE: dict[str, Facts] = {
     "wafvalidationpolicies": _enterprise(short=("wafvp",), status=True, aggregated=False),
 }
 
+CLUSTER_NETWORK_POLICY = Facts(
+    short=("cnp",),
+    columns=(Column("Tier", ".spec.tier"), Column("Priority", ".spec.priority", "integer"), AGE),
+    status=True,
+    aggregated=False,
+)
+"""The one kind that the API server has for policy beyond Calico's groups and Kubernetes' own."""
+
 FACTS: Mapping[str, Facts] = MappingProxyType({**_OPEN_SOURCE, **_ENTERPRISE})
 """plural -> facts, for every kind of Calico's groups"""

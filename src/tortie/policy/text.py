@@ -44,10 +44,18 @@ def rule_text(rule: Rule) -> str:
     if rule.http is not None:
         methods = ", ".join(rule.http.methods)
         paths = ", ".join(f"{kind} {path}" for kind, path in rule.http.paths)
-        parts.append("HTTP " + " ".join(filter(None, (methods, paths))))
+        headers = ", ".join(
+            f"header {name} {_header_text(operator, values)}" for name, operator, values in rule.http.headers
+        )
+        parts.append("HTTP " + " ".join(filter(None, (methods, paths, headers))))
     if len(parts) == 1:
         parts.append("anything")
     return " ".join(parts)
+
+
+def _header_text(operator: str, values: tuple[str, ...]) -> str:
+    words = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in operator).strip()
+    return " ".join(filter(None, (words, ", ".join(values))))
 
 
 def selector_text(text: str) -> str:

@@ -39,6 +39,7 @@ FELIX: tuple[Source, ...] = (
     Source(catalog.SERVICES, convert.service),
     Source(catalog.ENDPOINT_SLICES, convert.endpoint_slice),
     Source(catalog.KUBERNETES_NETWORK_POLICIES, convert.kubernetes_network_policy),
+    Source(catalog.CLUSTER_NETWORK_POLICIES, convert.cluster_network_policy),
     Source(catalog.NETWORK_POLICIES, convert.network_policy),
     Source(catalog.GLOBAL_NETWORK_POLICIES, convert.global_network_policy),
     Source(catalog.STAGED_NETWORK_POLICIES, convert.staged_network_policy),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tortie.apiserver.builtin import (
+    bounds,
     columns,
     columns_more,
     definitions,
@@ -17,6 +18,7 @@ from tortie.apiserver.builtin import (
     policies,
     roles,
     services,
+    webhooks,
     workloads,
 )
 from tortie.apiserver.kinds import Hooks, Table
@@ -74,8 +76,8 @@ _ALL: dict[tuple[str, str], Behaviour] = {
     ("", "ServiceAccount"): Behaviour(table=columns.SERVICE_ACCOUNTS),
     ("", "Event"): Behaviour(plain.EVENT, columns.EVENTS),
     ("", "ReplicationController"): Behaviour(workloads.CONTROLLER, columns_more.REPLICASETS),
-    ("", "LimitRange"): Behaviour(plain.LIMITS),
-    ("", "ResourceQuota"): Behaviour(plain.QUOTA),
+    ("", "LimitRange"): Behaviour(bounds.LIMITS),
+    ("", "ResourceQuota"): Behaviour(bounds.QUOTA),
     ("", "PersistentVolume"): Behaviour(plain.VOLUME, columns_more.VOLUMES),
     ("", "PersistentVolumeClaim"): Behaviour(plain.CLAIM, columns_more.CLAIMS),
     ("apps", "Deployment"): Behaviour(workloads.DEPLOYMENT, columns_more.DEPLOYMENTS),
@@ -97,8 +99,8 @@ _ALL: dict[tuple[str, str], Behaviour] = {
     (_RBAC, "Role"): Behaviour(roles.ROLE, columns_more.ROLES),
     (_RBAC, "RoleBinding"): Behaviour(roles.BINDING, columns_more.BINDINGS),
     ("storage.k8s.io", "StorageClass"): Behaviour(plain.STORAGE_CLASS, columns_more.STORAGE_CLASSES),
-    (_ADMISSION, "MutatingWebhookConfiguration"): Behaviour(plain.WEBHOOKS, columns_more.WEBHOOKS),
-    (_ADMISSION, "ValidatingWebhookConfiguration"): Behaviour(plain.WEBHOOKS, columns_more.WEBHOOKS),
+    (_ADMISSION, "MutatingWebhookConfiguration"): Behaviour(webhooks.HOOKS, columns_more.WEBHOOKS),
+    (_ADMISSION, "ValidatingWebhookConfiguration"): Behaviour(webhooks.HOOKS, columns_more.WEBHOOKS),
     ("apiextensions.k8s.io", "CustomResourceDefinition"): Behaviour(definitions.HOOKS, columns_more.DEFINITIONS),
     ("apiregistration.k8s.io", "APIService"): Behaviour(plain.API_SERVICE, columns_more.API_SERVICES),
     ("scheduling.k8s.io", "PriorityClass"): Behaviour(plain.PRIORITY, columns_more.PRIORITY_CLASSES),

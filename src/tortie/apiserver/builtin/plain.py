@@ -276,15 +276,6 @@ def _prepare_api_service(call: Call, obj: Object, _old: Object | None) -> None:
         call.warn("this APIService is kept, but this API server does not forward its group to another server")
 
 
-def _stored_only(what: str) -> Hooks:
-    """Hooks of a kind that is kept and shown, while nothing here acts on it: its writer is told so."""
-
-    def prepare(call: Call, _obj: Object, _old: Object | None) -> None:
-        call.warn(f"{call.kind.kind} objects are kept, but this API server does not {what}")
-
-    return Hooks(prepare=prepare)
-
-
 SECRET = Hooks(default=_default_secret, prepare=_prepare_secret, validate=_validate_secret)
 CONFIG_MAP = Hooks(validate=_data_causes)
 EVENT = Hooks(validate=_validate_event)
@@ -298,6 +289,3 @@ BUDGET = Hooks(validate=_validate_budget)
 LEASE = Hooks(validate=_validate_lease)
 STORAGE_CLASS = Hooks(default=_default_storage_class)
 API_SERVICE = Hooks(default=_default_api_service, prepare=_prepare_api_service)
-WEBHOOKS = _stored_only("call webhooks")
-QUOTA = _stored_only("enforce quotas")
-LIMITS = _stored_only("enforce limit ranges")

@@ -5,12 +5,12 @@ renderers and managers need of them comes out as one frozen `DataplaneConfig`. A
 ValueError that names it.
 """
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from tortie.felix.dataplane.marks import Marks
+from tortie.model.v3.felix_parameters.values import parse_ports
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,27 +32,9 @@ DropOverride = Literal["Drop", "Accept", "LogAndDrop", "LogAndAccept"]
 
 def parse_failsafes(text: str) -> tuple[Failsafe, ...]:
     """`protocol:[net:]port`, comma separated; no protocol means tcp; `none` or `[]` means no ports at all."""
-    if text.strip().lower() in ("none", "[]", ""):
-        return ()
-    result = []
-    for entry in (part.strip() for part in text.split(",")):
-        if not entry:
-            continue
-        protocol, net, port = "tcp", "", entry
-        if ":" in entry:
-            head, _, port = entry.rpartition(":")
-            protocol, _, net = head.partition(":")
-            if protocol.lower() not in _PROTOCOLS:  # `net:port` without a protocol
-                protocol, net = "tcp", head
-        if net:
-            net = str(ipaddress.ip_network(net.strip("[]"), strict=False))
-        number = int(port) if port.isdigit() else -1
-        if not 0 <= number <= 65535:
-            raise ValueError(
-                f"failsafe port {entry!r}: expected protocol:[net:]port such as tcp:22 or udp:10.0.0.0/8:53"
-            )
-        result.append(Failsafe(protocol=_PROTOCOLS[protocol.lower()], port=number, net=net))
-    return tuple(result)
+    return tuple(
+        Failsafe(protocol=_PROTOCOLS[item.protocol.lower()], port=item.port, net=item.net) for item in parse_ports(text)
+    )
 
 
 @dataclass(frozen=True, slots=True)

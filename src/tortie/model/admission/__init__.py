@@ -12,7 +12,16 @@ from typing import Any
 
 import msgspec
 
-from tortie.model.admission import addresses, alerts, bgp, configuration, enterprise, normalise, policies
+from tortie.model.admission import (
+    addresses,
+    alerts,
+    bgp,
+    cluster_policy,
+    configuration,
+    enterprise,
+    normalise,
+    policies,
+)
 from tortie.model.admission.cross import Lister, check_delete, cross_check
 from tortie.model.admission.naming import check_metadata
 from tortie.model.admission.problems import Problems
@@ -37,16 +46,23 @@ class Admission:
 @dataclass(frozen=True, slots=True)
 class _Kind:
     """What is special about one kind. normalise, before and defaults change JSON in place: before for defaults that
-    come before those of the schema, defaults for the others. check and update see structs."""
+    come before those of the schema, defaults for the others, native_defaults for those of native mode if they differ.
+    check and update see structs."""
 
     normalise: Callable[[Object], None] | None = None
     before: Callable[[Object], None] | None = None
     defaults: Callable[[Object], None] | None = None
+    native_defaults: Callable[[Object], None] | None = None
     check: Callable[[Any, Problems], None] | None = None
     update: Callable[[Any, Any, Problems], None] | None = None
 
 
-_POLICY = _Kind(normalise=normalise.normalise_ports, defaults=policies.default_policy, check=policies.check_policy)
+_POLICY = _Kind(
+    normalise=normalise.normalise_ports,
+    defaults=policies.default_policy,
+    native_defaults=policies.default_native_policy,
+    check=policies.check_policy,
+)
 _SET = _Kind(check=addresses.check_network_set)
 
 _KINDS: dict[str, _Kind] = {
@@ -55,8 +71,11 @@ _KINDS: dict[str, _Kind] = {
     "globalnetworkpolicies": _POLICY,
     "stagednetworkpolicies": _POLICY,
     "stagedglobalnetworkpolicies": _POLICY,
+    "clusternetworkpolicies": _Kind(check=cluster_policy.check_cluster_network_policy),
     "stagedkubernetesnetworkpolicies": _Kind(
-        defaults=policies.default_staged_kubernetes_policy, check=policies.check_staged_kubernetes_policy
+        defaults=policies.default_staged_kubernetes_policy,
+        native_defaults=policies.default_native_staged_kubernetes_policy,
+        check=policies.check_staged_kubernetes_policy,
     ),
     "networksets": _SET,
     "globalnetworksets": _SET,
@@ -100,10 +119,11 @@ _KINDS: dict[str, _Kind] = {
 _NOTHING_SPECIAL = _Kind()
 
 
-def admit(resource: Resource[Any], obj: Object, old: Object | None) -> Admission:
+def admit(resource: Resource[Any], obj: Object, old: Object | None, *, native: bool = True) -> Admission:
     """The object as it will be stored, and what is wrong with it. The arguments are not changed.
 
-    old: the stored object on an update, None on a create.
+    old: the stored object on an update, None on a create. native: whether objects are stored as they are, rather than
+    behind an aggregated API server; the two fill in the types of policies differently (spec/resources.md 6, detail 15).
     """
     kind = _KINDS.get(resource.plural, _NOTHING_SPECIAL)
     problems = Problems()
@@ -128,8 +148,9 @@ def admit(resource: Resource[Any], obj: Object, old: Object | None) -> Admission
     errors = [*problems.errors, *check.errors]
     if any(error.type in ("TypeInvalid", "Required") for error in check.errors):
         return Admission(pruned, errors, check.unknown)
-    if kind.defaults is not None:
-        kind.defaults(pruned)
+    defaults = (kind.native_defaults or kind.defaults) if native else kind.defaults
+    if defaults is not None:
+        defaults(pruned)
     try:
         new = msgspec.convert(pruned, resource.type)
     except msgspec.ValidationError as error:

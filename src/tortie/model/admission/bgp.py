@@ -136,6 +136,8 @@ def check_bgp_peer(peer: BGPPeer, problems: Problems) -> None:
     problems.duration("spec.maxRestartTime", spec.max_restart_time)
     problems.duration("spec.keepaliveTime", spec.keepalive_time)
     problems.texts("spec.filters", spec.filters, formats.name_problem)
+    if spec.external_network and spec.network:
+        problems.forbidden("spec.network", "cannot be set together with externalNetwork")
 
 
 def _who(spec: BGPPeerSpec, problems: Problems) -> None:

@@ -1,36 +1,19 @@
 """FelixConfiguration, ClusterInformation and KubeControllersConfiguration: defaults and checks.
 
 For admission. In: objects as JSON for defaults, decoded ones for checks. Out: completed JSON, and problems. What a
-single field of FelixConfiguration accepts is in its table (`v3/felix_parameters`) and checked with the schema.
+single field of FelixConfiguration accepts is in `v3/felix_parameters`: its table for the schema, `values` for the rest.
 """
 
-import re
 from typing import Any
 
 from tortie.model import formats
 from tortie.model.admission.problems import Problems
 from tortie.model.v3.cluster import HostEndpointTemplate, KubeControllersConfiguration
 from tortie.model.v3.felix import FelixConfiguration
-from tortie.model.v3.felix_parameters import PARAMETERS, Parameter, ProtoPort, TableRange, snake_case
+from tortie.model.v3.felix_parameters import PARAMETERS, snake_case
+from tortie.model.v3.felix_parameters.values import field_problems
 
 Object = dict[str, Any]
-
-_TIMEOUT_NAME = re.compile(r"[A-Za-z0-9_ -]+")
-_MAX_TABLES = 65535
-
-# Fields that are regular expressions, addresses or lists of ranges, whatever their table type.
-_REGEXES = (
-    "logDebugFilenameRegex",
-    "mtuIfacePattern",
-    "bpfDataIfacePattern",
-    "bpfL3IfacePattern",
-    "bpfDisableGROForIfaces",
-    "nftablesFlowTableDataIfacePattern",
-    "egressIPHostIfacePattern",
-    "windowsNetworkName",
-)
-_ADDRESSES = {"natOutgoingAddress": 4, "deviceRouteSourceAddress": 4, "deviceRouteSourceAddressIPv6": 6}
-_CIDR_LISTS = {"externalNodesList": 4, "bpfDSROptoutCIDRs": None, "bpfExcludeCIDRsFromNAT": None}
 
 
 # --- FelixConfiguration ----------------------------------------------------------------------------------------
@@ -55,78 +38,10 @@ def check_felix_configuration(configuration: FelixConfiguration, problems: Probl
     for field, parameter in PARAMETERS.items():
         value = getattr(spec, snake_case(field))
         if value is not None:
-            _field(parameter, value, f"spec.{field}", problems)
-    _route_tables(spec, problems)
-
-
-def _field(parameter: Parameter, value: Any, path: str, problems: Problems) -> None:
-    field = parameter.field
-    match parameter.kind:
-        case "ports":
-            for index, item in enumerate(value):
-                _proto_port(item, f"{path}[{index}]", problems)
-        case "port-range":
-            _port_range(value, path, problems, zero=True)
-        case "port-ranges":
-            for index, item in enumerate(value):
-                _port_range(item, f"{path}[{index}]", problems)
-        case "timeouts":
-            for index, item in enumerate(value):
-                if not _TIMEOUT_NAME.fullmatch(item.name):
-                    problems.add(f"{path}[{index}].name", item.name, "must be letters, digits, '_', '-' and blanks")
-                if message := _timeout_problem(item.timeout):
-                    problems.add(f"{path}[{index}].timeout", item.timeout, message)
-        case "dscp":
-            try:
-                formats.dscp_value(value)
-            except ValueError as error:
-                problems.add(path, value, str(error))
-    if field in _REGEXES:
-        problems.text(path, value, formats.regex_problem)
-    elif field in _ADDRESSES and value and (message := formats.address_problem(value, version=_ADDRESSES[field])):
-        problems.add(path, value, message)
-    elif field in _CIDR_LISTS:
-        version = _CIDR_LISTS[field]
-        problems.texts(path, value, lambda net: formats.net_problem(net, version=version, host_bits=True))
-
-
-def _proto_port(item: ProtoPort, path: str, problems: Problems) -> None:
-    if item.protocol not in ("", "TCP", "UDP", "SCTP"):
-        problems.add(f"{path}.protocol", item.protocol, "must be TCP, UDP or SCTP, in capitals")
-    if item.net and (message := formats.net_problem(item.net, host_bits=True)):
-        problems.add(f"{path}.net", item.net, message)
-
-
-def _port_range(value: int | str, path: str, problems: Problems, *, zero: bool = False) -> None:
-    try:
-        port = formats.parse_port(value)
-    except ValueError:
-        port = ""
-    if isinstance(port, str) or (port[0] < 1 and not (zero and port == (0, 0))):
-        problems.add(path, value, "must be a port from 1 to 65535 or a range such as 30000:32767")
-
-
-def _timeout_problem(value: str) -> str:
-    if message := formats.duration_problem(value):
-        return message
-    return "must not be negative" if formats.duration_seconds(value) < 0 else ""
-
-
-def _route_tables(spec: Any, problems: Problems) -> None:
-    single: TableRange | None = spec.route_table_range
-    ranges: tuple[TableRange, ...] = spec.route_table_ranges or ()
-    if single is not None and ranges:
+            for problem in field_problems(parameter, value):
+                problems.add(f"spec.{field}{problem.where}", problem.value, problem.message)
+    if spec.route_table_range is not None and spec.route_table_ranges:
         problems.forbidden("spec.routeTableRange", "cannot be set together with routeTableRanges, which replaces it")
-    if single is not None and not 1 <= single.min <= single.max <= 250:
-        problems.add("spec.routeTableRange", f"{single.min}-{single.max}", "must have 1 <= min <= max <= 250")
-    for index, item in enumerate(ranges):
-        if not 1 <= item.min <= item.max <= 0xFFFF_FFFF:
-            problems.add(
-                f"spec.routeTableRanges[{index}]", f"{item.min}-{item.max}", "must have 1 <= min <= max <= 4294967295"
-            )
-    total = sum(item.max - item.min + 1 for item in ranges if item.min <= item.max)
-    if total > _MAX_TABLES:
-        problems.add("spec.routeTableRanges", total, f"must not have more than {_MAX_TABLES} tables in all")
 
 
 # --- ClusterInformation and KubeControllersConfiguration -------------------------------------------------------
@@ -145,6 +60,9 @@ def check_kube_controllers_configuration(configuration: KubeControllersConfigura
         ("workloadEndpoint", controllers.workload_endpoint),
         ("serviceAccount", controllers.service_account),
         ("namespace", controllers.namespace),
+        ("federatedServices", controllers.federated_services),
+        ("applicationLayer", controllers.application_layer),
+        ("rbacSync", controllers.rbac_sync),
     ):
         if controller is not None:
             problems.duration(f"spec.controllers.{field}.reconcilerPeriod", controller.reconciler_period)

@@ -28,7 +28,18 @@ Object = dict[str, Any]
 
 
 def default_policy(obj: Object) -> None:
-    """The tier and its label, and types from the rules; a staged deletion gets no types, which it may not have."""
+    """The tier and its label, and types from the rules; a staged deletion gets no types, which it may not have.
+
+    An empty list of rules is as good as none."""
+    _default_policy(obj, ingress=bool(obj["spec"].get("ingress")), egress=bool(obj["spec"].get("egress")))
+
+
+def default_native_policy(obj: Object) -> None:
+    """The same where objects are stored as they are: there an empty list of rules counts, if it is written."""
+    _default_policy(obj, ingress="ingress" in obj["spec"], egress="egress" in obj["spec"])
+
+
+def _default_policy(obj: Object, *, ingress: bool, egress: bool) -> None:
     spec = obj["spec"]
     spec["tier"] = spec.get("tier") or DEFAULT_TIER
     metadata = obj.setdefault("metadata", {})
@@ -37,14 +48,21 @@ def default_policy(obj: Object) -> None:
     if spec.get("stagedAction") == "Delete":
         return
     if not spec.get("types"):
-        ingress, egress = bool(spec.get("ingress")), bool(spec.get("egress"))
         spec["types"] = ["Ingress", "Egress"] if ingress and egress else ["Egress"] if egress else ["Ingress"]
 
 
 def default_staged_kubernetes_policy(obj: Object) -> None:
+    _default_policy_types(obj, egress=bool(obj["spec"].get("egress")))
+
+
+def default_native_staged_kubernetes_policy(obj: Object) -> None:
+    _default_policy_types(obj, egress="egress" in obj["spec"])
+
+
+def _default_policy_types(obj: Object, *, egress: bool) -> None:
     spec = obj["spec"]
     if spec.get("stagedAction") != "Delete" and not spec.get("policyTypes"):
-        spec["policyTypes"] = ["Ingress", "Egress"] if spec.get("egress") else ["Ingress"]
+        spec["policyTypes"] = ["Ingress", "Egress"] if egress else ["Ingress"]
 
 
 def default_tier(obj: Object) -> None:

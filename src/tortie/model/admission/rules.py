@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from tortie.model import formats
 from tortie.model.admission.problems import Problems
-from tortie.model.v3.policy import EntityRule, HTTPMatch, ICMPFields, Rule
+from tortie.model.v3.policy import EntityRule, HTTPHeader, HTTPMatch, ICMPFields, Rule
 
 _ONLY_GLOBAL = re.compile(r"[ \t]*global\([ \t]*\)[ \t]*")
 _BAD_PATH = re.compile(r"[ ?#]")
@@ -204,3 +204,17 @@ def _http(http: HTTPMatch, rule: Rule, place: _Place, problems: Problems) -> Non
         field, value = ("exact", entry.exact) if entry.exact else ("prefix", entry.prefix)
         if not value.startswith("/") or _BAD_PATH.search(value):
             problems.add(f"{where}.{field}", value, "must begin with / and contain no space, ? or #")
+    for index, header in enumerate(http.headers):
+        _header(header, f"{path}.headers[{index}]", problems)
+
+
+def _header(header: HTTPHeader, path: str, problems: Problems) -> None:
+    if not header.header:
+        problems.required(f"{path}.header", "the name of a header is required")
+    if header.operator in ("Exists", "DoesNotExist"):
+        if header.values:
+            problems.forbidden(f"{path}.values", f"must be empty when operator is {header.operator}")
+    elif not header.values:
+        problems.required(f"{path}.values", f"operator {header.operator} needs at least one value")
+    if header.operator == "MatchesRegex":
+        problems.texts(f"{path}.values", header.values, formats.regex_problem)

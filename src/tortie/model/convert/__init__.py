@@ -5,6 +5,7 @@ when the object has no place in the dataplane, and its errors say what had to be
 """
 
 from tortie.model.convert.addresses import block, global_network_set, ip_pool, network_set
+from tortie.model.convert.cluster_policy import cluster_network_policy
 from tortie.model.convert.configuration import bgp_configuration, cluster_information, felix_configuration
 from tortie.model.convert.kubernetes_policy import kubernetes_network_policy, staged_kubernetes_network_policy
 from tortie.model.convert.nodes import node
@@ -28,6 +29,7 @@ __all__ = [
     "bgp_configuration",
     "block",
     "cluster_information",
+    "cluster_network_policy",
     "default_allow_profile",
     "endpoint_slice",
     "felix_configuration",

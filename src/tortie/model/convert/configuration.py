@@ -58,7 +58,7 @@ def parameter_text(parameter: Parameter, value: Any) -> str:
         case "duration":
             seconds = formats.duration_seconds(value)
             return _number(seconds * 1000 if parameter.name.endswith("Millis") else seconds)
-        case "list" | "port-ranges":
+        case "list" | "cidrs" | "dns-servers" | "port-ranges":
             return ",".join(str(item) for item in value) or "none"
         case "ports":
             return ",".join(_proto_port(item) for item in value) or "none"

@@ -72,7 +72,8 @@ def _http(http: ApiHTTPMatch | None) -> HTTPMatch | None:
     if http is None:
         return None
     paths = tuple(("exact", path.exact) if path.exact else ("prefix", path.prefix) for path in http.paths)
-    return HTTPMatch(methods=http.methods, paths=paths)
+    headers = tuple((header.header, header.operator, header.values) for header in http.headers)
+    return HTTPMatch(methods=http.methods, paths=paths, headers=headers)
 
 
 def _entity(entity: EntityRule, *, namespace: str) -> EntityMatch:

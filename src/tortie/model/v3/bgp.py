@@ -29,7 +29,7 @@ class PrefixAdvertisement(ApiStruct, frozen=True, kw_only=True):
     communities: Annotated[
         tuple[str, ...],
         doc("Names of communities defined in this object, or values of communities.", maxItems=50, required=True),
-    ] = ()
+    ] = constant(())
 
 
 class BGPPassword(ApiStruct, frozen=True, kw_only=True):
@@ -193,6 +193,33 @@ class BGPPeerSpec(ApiStruct, frozen=True, kw_only=True):
             enum=["Auto", "Manual"],
         ),
     ] = ""
+    bird_gateway_mode: Annotated[
+        str,
+        doc(
+            "How the next hop of routes from the peer is resolved: Recursive by other routes,"
+            " DirectIfDirectlyConnected straight through the interface if the peer is in the same subnet; Recursive"
+            " if absent.",
+            enum=["Recursive", "DirectIfDirectlyConnected"],
+        ),
+    ] = ""
+    failure_detection_mode: Annotated[
+        str,
+        doc(
+            "Whether BFD watches the peer: BFDIfDirectlyConnected does so if it is in the same subnet, None never;"
+            " None if absent.",
+            enum=["None", "BFDIfDirectlyConnected"],
+        ),
+    ] = ""
+    restart_mode: Annotated[
+        str,
+        doc(
+            "How routes of the peer are kept while it restarts; GracefulRestart if absent.",
+            enum=["GracefulRestart", "LongLivedGracefulRestart"],
+        ),
+    ] = ""
+    external_network: Annotated[str, doc("The ExternalNetwork that the peer belongs to; excludes network.")] = ""
+    network: Annotated[str, doc("The Network that the peer belongs to; excludes externalNetwork.")] = ""
+    extensions: Annotated[dict[str, str], doc("Values for templates of the speaker's configuration.")] = empty_map()
 
 
 class BGPPeer(Object, frozen=True, kw_only=True):

@@ -77,6 +77,10 @@ class PeriodicController(ApiStruct, frozen=True, kw_only=True):
     reconciler_period: Annotated[str | None, doc("Time between full checks; 5m if absent.")] = None
 
 
+class HalfMinuteController(ApiStruct, frozen=True, kw_only=True):
+    reconciler_period: Annotated[str | None, doc("Time between full checks; 30s if absent.")] = None
+
+
 class LoadBalancerController(ApiStruct, frozen=True, kw_only=True):
     assign_ips: Annotated[
         str,
@@ -101,6 +105,13 @@ class ControllersConfig(ApiStruct, frozen=True, kw_only=True):
     namespace: Annotated[PeriodicController | None, doc("Copies namespaces to etcd.")] = None
     load_balancer: Annotated[LoadBalancerController | None, doc("Assigns addresses to Services.")] = None
     migration: Annotated[MigrationController | None, doc("Moves stored objects to new forms.")] = None
+    federated_services: Annotated[
+        PeriodicController | None, doc("Keeps Services whose endpoints are in several clusters.")
+    ] = None
+    application_layer: Annotated[HalfMinuteController | None, doc("Sets up the layer 7 proxies of workloads.")] = None
+    rbac_sync: Annotated[HalfMinuteController | None, doc("Carries roles of the user interface to other clusters.")] = (
+        msgspec.field(default=None, name="rbacSync")
+    )
 
 
 class KubeControllersConfigurationSpec(ApiStruct, frozen=True, kw_only=True):
@@ -119,7 +130,7 @@ class KubeControllersConfigurationSpec(ApiStruct, frozen=True, kw_only=True):
         int | None, doc("Port of the profiler; off if absent or 0.", minimum=0, maximum=65535)
     ] = None
     controllers: Annotated[ControllersConfig, doc("The controllers that run, and their settings.", required=True)] = (
-        ControllersConfig()
+        constant(ControllersConfig())
     )
 
 

@@ -18,7 +18,7 @@ class CalicoNodeStatusSpec(ApiStruct, frozen=True, kw_only=True):
         doc(
             "What it reports: Agent, BGP, Routes.", items={"enum": ["Agent", "BGP", "Routes"]}, required=True, **UNIQUE
         ),
-    ] = ()
+    ] = constant(())
     update_period_seconds: Annotated[
         int | None,
         doc("Seconds between reports; 0 stops them.", minimum=0, maximum=86400, required=True),

@@ -13,6 +13,7 @@ from tortie.model.k8s import NetworkPolicyEgressRule, NetworkPolicyIngressRule
 from tortie.model.meta import LabelSelector, ObjectMeta
 
 ACTIONS = ["Allow", "Deny", "Log", "Pass"]
+HEADER_OPERATORS = ["Exists", "DoesNotExist", "HasPrefix", "HasSuffix", "In", "NotIn", "MatchesRegex"]
 STAGED_ACTIONS = ["Set", "Delete", "Learn", "Ignore"]
 
 
@@ -120,6 +121,23 @@ class HTTPPath(ApiStruct, frozen=True, kw_only=True):
     ] = ""
 
 
+class HTTPHeader(ApiStruct, frozen=True, kw_only=True):
+    header: Annotated[str, doc("Name of the header.", minLength=1, required=True)] = ""
+    operator: Annotated[
+        str,
+        doc(
+            "How the header must relate to the values: any of them must be its value (In), a beginning (HasPrefix), an"
+            " end (HasSuffix) or a regular expression for it (MatchesRegex); none of them may be its value (NotIn); or"
+            " the header must be there or not, whatever its value (Exists, DoesNotExist).",
+            enum=HEADER_OPERATORS,
+            required=True,
+        ),
+    ] = ""
+    values: Annotated[
+        tuple[str, ...], doc("What the header is compared with; empty for Exists and DoesNotExist.", required=True)
+    ] = constant(())
+
+
 class HTTPMatch(ApiStruct, frozen=True, kw_only=True):
     methods: Annotated[
         tuple[str, ...],
@@ -130,6 +148,7 @@ class HTTPMatch(ApiStruct, frozen=True, kw_only=True):
     paths: Annotated[
         tuple[HTTPPath, ...], doc("Paths, any of which must match; each is either exact or a prefix.", maxItems=20)
     ] = ()
+    headers: Annotated[tuple[HTTPHeader, ...], doc("What the headers must be; all of these must hold.")] = ()
 
 
 class RuleMetadata(ApiStruct, frozen=True, kw_only=True):

@@ -2,13 +2,15 @@
 
 from tortie.model.v3.felix_parameters.parameter import (
     Parameter,
+    address,
     choice,
+    cidrs,
     duration,
     flag,
     integer,
     port,
+    regex,
     special,
-    strings,
     switch,
     text,
     word,
@@ -20,14 +22,15 @@ _METRIC = {"minimum": 1, "maximum": 2_147_483_646}
 
 TABLE: tuple[Parameter, ...] = (
     text("interfacePrefix", "cali", "Prefixes of the interfaces that lead to workloads, with commas.", fatal=True),
-    text(
+    special(
         "interfaceExclude",
+        "interfaces",
         "kube-ipvs0",
         "Interfaces that are not host interfaces: names or /regular expressions/, with commas.",
     ),
     duration("interfaceRefreshInterval", "90s", "Time between full reads of the interfaces; 0s for never."),
     duration("routeRefreshInterval", "90s", "Time between full reads of the routes; 0s for never."),
-    text(
+    regex(
         "mtuIfacePattern",
         "^((en|wl|ww|sl|ib)[Pcopsvx].*|(eth|wlan|wwan).*)",
         "Interfaces, as a regular expression, whose least MTU decides the MTU of workloads.",
@@ -66,7 +69,13 @@ TABLE: tuple[Parameter, ...] = (
         "Ports that the node can always reach whatever policy says; an empty list for none.",
         fatal=True,
     ),
-    strings("externalNodesList", "", "Addresses outside the cluster that may send and get tunnel traffic.", fatal=True),
+    cidrs(
+        "externalNodesList",
+        "",
+        "Addresses outside the cluster that may send and get tunnel traffic.",
+        fatal=True,
+        version=4,
+    ),
     flag("allowIPIPPacketsFromWorkloads", "false", "Whether workloads may send IPIP packets."),
     flag("allowVXLANPacketsFromWorkloads", "false", "Whether workloads may send VXLAN packets."),
     flag("disableConntrackInvalidCheck", "false", "Do not drop packets that connection tracking finds invalid."),
@@ -77,7 +86,7 @@ TABLE: tuple[Parameter, ...] = (
         "Disabled",
         "Any",
     ),
-    text("natOutgoingAddress", "", "Source address of translated outgoing traffic; the interface's own if absent."),
+    address("natOutgoingAddress", 4, "Source address of translated outgoing traffic; the interface's own if absent."),
     special("natPortRange", "port-range", "0", "Source ports of translated outgoing traffic, such as 32768:65535."),
     word(
         "natOutgoingExclusions",
@@ -113,8 +122,8 @@ TABLE: tuple[Parameter, ...] = (
         edition="E",
     ),
     integer("deviceRouteProtocol", "3", "Protocol number of the routes that Felix adds.", minimum=0, maximum=255),
-    text("deviceRouteSourceAddress", "", "Preferred IPv4 source address on routes to workloads."),
-    text("deviceRouteSourceAddressIPv6", "", "Preferred IPv6 source address on routes to workloads."),
+    address("deviceRouteSourceAddress", 4, "Preferred IPv4 source address on routes to workloads."),
+    address("deviceRouteSourceAddressIPv6", 6, "Preferred IPv6 source address on routes to workloads."),
     word("routeSource", "CalicoIPAM", "Where routes to other nodes come from.", "CalicoIPAM", "WorkloadIPs"),
     flag("removeExternalRoutes", "true", "Remove routes to workload interfaces that others added."),
     flag("routeSyncDisabled", "false", "Program no routes at all."),
@@ -144,6 +153,7 @@ TABLE: tuple[Parameter, ...] = (
         "Disabled",
         "EnabledIPIPOnly",
         "EnabledNoEncapOnly",
+        editions=("EnabledIPIPOnly", "Disabled"),
     ),
     choice(
         "localSubnetL2Reachability",

@@ -1,6 +1,16 @@
 """Parameters of iptables, nftables and XDP. In: nothing. Out: a table for the package."""
 
-from tortie.model.v3.felix_parameters.parameter import Parameter, choice, duration, flag, integer, mark, text, word
+from tortie.model.v3.felix_parameters.parameter import (
+    Parameter,
+    choice,
+    duration,
+    flag,
+    integer,
+    mark,
+    regex,
+    text,
+    word,
+)
 
 TABLE: tuple[Parameter, ...] = (
     word("iptablesBackend", "Auto", "Which iptables is used where iptables is used.", "Auto", "Legacy", "NFT"),
@@ -83,7 +93,7 @@ TABLE: tuple[Parameter, ...] = (
         "Disabled",
         schema_default="Disabled",
     ),
-    text(
+    regex(
         "nftablesFlowTableDataIfacePattern", "", "Interfaces, as a regular expression, whose traffic may take that way."
     ),
     word(
@@ -95,7 +105,7 @@ TABLE: tuple[Parameter, ...] = (
         "DelayDNSResponse",
         edition="E",
     ),
-    flag("xdpEnabled", "true", "Whether XDP drops what untracked policy denies."),
+    flag("xdpEnabled", "true", "Whether XDP drops what untracked policy denies.", editions=("true", "false")),
     flag("genericXDPEnabled", "false", "Whether XDP may be used on interfaces whose driver does not support it."),
     duration("xdpRefreshInterval", "90s", "Time between full checks of XDP; 0s for never."),
 )

@@ -7,7 +7,7 @@ from tortie.model.v3.felix_parameters.parameter import (
     flag,
     integer,
     port,
-    strings,
+    special,
     switch,
     text,
     word,
@@ -27,7 +27,12 @@ def _file(prefix: str, directory: str, *, enabled: str, interval: str, what: str
             minimum=1,
             edition="E",
         ),
-        duration(f"{prefix}FlushInterval", interval, f"Time between writes of {what}."),
+        duration(
+            f"{prefix}FlushInterval",
+            interval,
+            f"Time between writes of {what}.",
+            edition="" if prefix == "flowLogs" else "E",
+        ),
     )
 
 
@@ -108,8 +113,8 @@ TABLE: tuple[Parameter, ...] = (
         "AllPolicies",
         edition="E",
     ),
-    text("flowLogsGoldmaneServer", "", "Address of the collector that flows are sent to.", edition="O"),
-    switch("flowLogsLocalReporter", "Disabled", "Whether flows are offered on a socket of the node.", edition="O"),
+    text("flowLogsGoldmaneServer", "", "Address of the collector that flows are sent to."),
+    switch("flowLogsLocalReporter", "Disabled", "Whether flows are offered on a socket of the node."),
     flag("prometheusReporterEnabled", "false", "Whether metrics of flows are served.", edition="E"),
     port("prometheusReporterPort", "9092", "Port on which metrics of flows are served.", edition="E"),
     text("prometheusReporterCAFile", "", "CA certificates for clients that read these metrics.", edition="E"),
@@ -128,8 +133,9 @@ TABLE: tuple[Parameter, ...] = (
         fatal=True,
         edition="E",
     ),
-    strings(
+    special(
         "dnsTrustedServers",
+        "dns-servers",
         "k8s-service:kube-dns",
         "DNS servers whose answers are believed: address, address:port or k8s-service:[namespace/]name[:port].",
         edition="E",

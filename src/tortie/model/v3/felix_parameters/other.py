@@ -7,6 +7,7 @@ from tortie.model.v3.felix_parameters.parameter import (
     integer,
     mark,
     port,
+    regex,
     switch,
     text,
     word,
@@ -50,7 +51,7 @@ TABLE: tuple[Parameter, ...] = (
         maximum=32765,
         edition="E",
     ),
-    text(
+    regex(
         "egressIPHostIfacePattern",
         "",
         "Interfaces, as a regular expression, through which gateways are reached.",
@@ -102,7 +103,7 @@ TABLE: tuple[Parameter, ...] = (
     duration("ipsecPolicyRefreshInterval", "10m", "Time between full checks of IPsec.", edition="E"),
     text("ipsecIKEAlgorithm", "aes128gcm16-prfsha256-ecp256", "Algorithms of the key exchange.", edition="E"),
     text("ipsecESPAlgorithm", "aes128gcm16-ecp256", "Algorithms of the traffic.", edition="E"),
-    text("windowsNetworkName", "(?i)calico.*", "Windows: networks, as a regular expression."),
+    regex("windowsNetworkName", "(?i)calico.*", "Windows: networks, as a regular expression.", edition="E"),
     switch("windowsManageFirewallRules", "Disabled", "Windows: whether firewall rules are made."),
     text(
         "windowsDnsCacheFile",

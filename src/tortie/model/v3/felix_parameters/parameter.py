@@ -9,15 +9,20 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from tortie.model.fields import ApiStruct, doc
+from tortie.model.fields import ApiStruct, constant, doc
 
 Kind = Literal[
     "bool",
     "int",
     "string",
+    "regex",
+    "address",
     "duration",
     "choice",
     "list",
+    "cidrs",
+    "interfaces",
+    "dns-servers",
     "ports",
     "port-range",
     "port-ranges",
@@ -32,18 +37,20 @@ Kind = Literal[
 
 class ProtoPort(ApiStruct, frozen=True, kw_only=True):
     protocol: Annotated[str, doc("TCP, UDP or SCTP; TCP if absent.")] = ""
-    port: Annotated[int, doc("Number of the port.", minimum=0, maximum=65535, required=True)] = 0
+    port: Annotated[int, doc("Number of the port.", minimum=0, maximum=65535, required=True)] = constant(0)
     net: Annotated[str, doc("Only for this range of remote addresses, in CIDR notation; all if absent.")] = ""
 
 
 class TableRange(ApiStruct, frozen=True, kw_only=True):
-    min: Annotated[int, doc("The lowest table.", required=True)] = 0
-    max: Annotated[int, doc("The highest table.", required=True)] = 0
+    min: Annotated[int, doc("The lowest table.", required=True)] = constant(0)
+    max: Annotated[int, doc("The highest table.", required=True)] = constant(0)
 
 
 class HealthTimeout(ApiStruct, frozen=True, kw_only=True):
-    name: Annotated[str, doc("Name of the part whose watchdog is meant.", required=True)] = ""
-    timeout: Annotated[str, doc("Time until it counts as hung, such as 90s; 0s for never.", required=True)] = ""
+    name: Annotated[str, doc("Name of the part whose watchdog is meant.", required=True)] = constant("")
+    timeout: Annotated[str, doc("Time until it counts as hung, such as 90s; 0s for never.", required=True)] = constant(
+        ""
+    )
 
 
 class ConntrackTimeouts(ApiStruct, frozen=True, kw_only=True):
@@ -63,9 +70,14 @@ _TYPES: dict[Kind, Any] = {
     "bool": bool,
     "int": int,
     "string": str,
+    "regex": str,
+    "address": str,
+    "interfaces": str,
     "duration": str,
     "choice": str,
     "list": tuple[str, ...],
+    "cidrs": tuple[str, ...],
+    "dns-servers": tuple[str, ...],
     "ports": tuple[ProtoPort, ...],
     "port-range": int | str,
     "port-ranges": tuple[int | str, ...],
@@ -102,7 +114,9 @@ class Parameter:
 
     field: the name in FelixConfiguration. default: as written in a FelixConfiguration, "" for unset. choices: the
     allowed values of a choice; fold: whether their case is ignored. fatal: a bad value stops Felix instead of being
-    replaced by the default. edition: "E" or "O" for a parameter that only the Enterprise or open source schema has.
+    replaced by the default. edition: "E" for a parameter that only the Enterprise schema has, "O" for one that only the
+    open source edition acts on. editions: the defaults of open source and of Enterprise, where they differ. version: 4
+    or 6 for addresses and ranges of one family.
     """
 
     field: str
@@ -117,6 +131,8 @@ class Parameter:
     fatal: bool = False
     edition: Literal["", "E", "O"] = ""
     schema_default: str = ""
+    editions: tuple[str, str] | None = None
+    version: Literal[4, 6] | None = None
     extra: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
@@ -182,6 +198,18 @@ def text(field: str, default: str, description: str, **more: Any) -> Parameter:
     return _parameter(field, "string", default, description, more)
 
 
+def regex(field: str, default: str, description: str, **more: Any) -> Parameter:
+    return _parameter(field, "regex", default, description, more)
+
+
+def address(field: str, version: Literal[4, 6], description: str, **more: Any) -> Parameter:
+    return _parameter(field, "address", "", description, {"version": version, **more})
+
+
+def cidrs(field: str, default: str, description: str, **more: Any) -> Parameter:
+    return _parameter(field, "cidrs", default, description, more)
+
+
 def duration(field: str, default: str, description: str, **more: Any) -> Parameter:
     return _parameter(field, "duration", default, description, more)
 
@@ -208,7 +236,9 @@ def special(field: str, kind: Kind, default: str, description: str, **more: Any)
     return _parameter(field, kind, default, description, more)
 
 
-_OWN = frozenset({"choices", "fold", "minimum", "maximum", "pattern", "fatal", "edition", "schema_default"})
+_OWN = frozenset(
+    {"choices", "fold", "minimum", "maximum", "pattern", "fatal", "edition", "schema_default", "editions", "version"}
+)
 
 
 def _parameter(field: str, kind: Kind, default: str, description: str, more: dict[str, Any]) -> Parameter:

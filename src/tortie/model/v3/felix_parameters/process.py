@@ -6,6 +6,7 @@ from tortie.model.v3.felix_parameters.parameter import (
     flag,
     integer,
     port,
+    regex,
     special,
     text,
     word,
@@ -20,6 +21,13 @@ _CLIENT_AUTH = (
     "RequireAndVerifyClientCert",
 )
 
+
+def _assignments(value: str) -> str:
+    """A regular expression for name=value pairs with commas, or nothing."""
+    one = f"[A-Za-z0-9_-]+=({value})"
+    return f"^({one}( *, *{one})*)?$"
+
+
 TABLE: tuple[Parameter, ...] = (
     text(
         "nodeSelector",
@@ -31,8 +39,14 @@ TABLE: tuple[Parameter, ...] = (
         "featureDetectOverride",
         "",
         "Kernel features to take as present or absent: name=true or name=false, with commas.",
+        pattern=_assignments("true|false"),
     ),
-    text("featureGates", "", "Features to try out before they are on for everybody: name=value, with commas."),
+    text(
+        "featureGates",
+        "",
+        "Features to try out before they are on for everybody: name=value, with commas.",
+        pattern=_assignments("[^,=]+"),
+    ),
     integer(
         "goGCThreshold",
         "40",
@@ -54,7 +68,7 @@ TABLE: tuple[Parameter, ...] = (
     word("logSeverityFile", "Info", "What is logged to the file logFilePath.", *LEVELS),
     word("logSeveritySys", "Info", "What is logged to syslog.", *LEVELS),
     text("logFilePath", "/var/log/calico/felix.log", "Path of the log file; none for no file.", fatal=True),
-    text("logDebugFilenameRegex", "", "Only debug messages from source files that match are logged."),
+    regex("logDebugFilenameRegex", "", "Only debug messages from source files that match are logged."),
     text(
         "logPrefix",
         "calico-packet",
@@ -91,6 +105,7 @@ TABLE: tuple[Parameter, ...] = (
         "RequireAndVerifyClientCert",
         "How clients that read metrics show who they are.",
         *_CLIENT_AUTH,
+        editions=("NoClientCert", "RequireAndVerifyClientCert"),
     ),
     flag("prometheusGoMetricsEnabled", "true", "Whether metrics of the runtime are served."),
     flag("prometheusProcessMetricsEnabled", "true", "Whether metrics of the process are served."),

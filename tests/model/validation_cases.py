@@ -1,0 +1,64 @@
+"""Tables of cases for admission, and how to run them: shared by the test_model_validation_config_*.py files.
+
+A case: what it is about, the spec, and the path of the field at fault, or None if the object is accepted.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from tortie.model.admission import admit
+from tortie.model.resource import Resource
+
+Case = tuple[str, dict[str, Any], str | None]
+
+
+def parameters(cases: Mapping[Resource[Any], Sequence[Case]]) -> list[Any]:
+    """One pytest parameter for each case."""
+    return [
+        pytest.param(resource, spec, path, id=f"{resource.kind}-{words}-{'accepted' if path is None else 'refused'}")
+        for resource, entries in cases.items()
+        for words, spec, path in entries
+    ]
+
+
+def named(resource: Resource[Any], spec: dict[str, Any], name: str) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": "ns"} if resource.namespaced else {"name": name}
+    return {"metadata": metadata, "spec": spec}
+
+
+def judge(resource: Resource[Any], spec: dict[str, Any], path: str | None, *, name: str = "default") -> None:
+    """Accepted: stored, read as a struct and written again without a change. Refused: at that field first."""
+    admission = admit(resource, named(resource, spec, name), None)
+    if path is not None:
+        assert admission.errors, "accepted"
+        assert str(admission.errors[0]).partition(": ")[0] == path
+        return
+    assert [str(error) for error in admission.errors] == []
+    assert admission.unknown_fields == []
+    survives(resource, admission.object)
+
+
+def survives(resource: Resource[Any], stored: dict[str, Any]) -> None:
+    """What was accepted is accepted again without a change, and no struct loses a part of it."""
+    again = admit(resource, stored, stored)
+    assert (again.errors, again.object) == ([], stored)
+    written = json.loads(msgspec.json.encode(msgspec.convert(stored, resource.type)))
+    assert without_zeros(written.get("spec", {})) == without_zeros(stored["spec"])
+
+
+def without_zeros(value: Any) -> Any:
+    """Empty and false fields mean the same as absent ones; the number 0 does not."""
+    if isinstance(value, dict):
+        inner = {name: without_zeros(item) for name, item in value.items()}
+        return {name: item for name, item in inner.items() if item is not False and item not in ("", [], {}, None)}
+    return [without_zeros(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def every_case_has_both(cases: Mapping[Resource[Any], Sequence[Case]]) -> None:
+    for resource, entries in cases.items():
+        verdicts = {path is None for _, _, path in entries}
+        assert verdicts == {True, False}, resource.kind
