@@ -15,31 +15,7 @@ from tortie.apiserver.cel.types import DYN, Type
 from tortie.apiserver.cel.values import NONE, CelError, Optional
 
 _ESCAPED = {"__underscores__": "__", "__dot__": ".", "__dash__": "-", "__slash__": "/"}
-_KEYWORDS = frozenset(
-    [
-        "true",
-        "false",
-        "null",
-        "in",
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ]
-)
+_KEYWORDS = s.RESERVED | {"true", "false", "null", "in"}
 
 
 def unescape(name: str) -> str:

@@ -12,27 +12,6 @@ from tortie.apiserver.cel.values import INT_MAX, CelError
 
 TEXT_LIMIT = 100_000
 DEPTH_LIMIT = 100
-_RESERVED = frozenset(
-    [
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ]
-)
 _COMPARISONS = ("==", "!=", "<", "<=", ">", ">=", "in")
 _LOOPS = {"all": 2, "exists": 2, "exists_one": 2, "existsOne": 2, "filter": 2, "map": 2}
 _LOOPS_OF_TWO = {"all", "exists", "existsOne", "exists_one", "transformList", "transformMap", "transformMapEntry"}
@@ -187,7 +166,7 @@ class _Parser:
                 index = self.expression()
                 self._expect("]")
                 node = self._checked(s.Index(at, node, index, optional), node, index)
-            elif self._at("{") and (type_name := _dotted(node)):
+            elif self._at("{") and (type_name := s.dotted(node)):
                 node = self._message(node.at, type_name)
             else:
                 return node
@@ -206,7 +185,7 @@ class _Parser:
         at = self._now.at
         found = self._arguments()
         method = name.value
-        if _dotted(target) == "cel" and method == "bind" and len(found) == 3:
+        if s.dotted(target) == "cel" and method == "bind" and len(found) == 3:
             variable = self._variable(found[0], "cel.bind")
             return self._checked(s.Bind(at, variable, found[1], found[2]), found[1], found[2])
         if method in {"optMap", "optFlatMap"} and len(found) == 2:
@@ -283,7 +262,7 @@ class _Parser:
         self._next()
         if token.value in {"true", "false", "null"} and not rooted:
             return s.Literal(token.at, {"true": True, "false": False, "null": None}[token.value])
-        if token.value in _RESERVED or token.value == "in":
+        if token.value in s.RESERVED or token.value == "in":
             raise CelError(f"reserved identifier: {token.value}", token.at)
         if not self._at("("):
             return s.Name(token.at, token.value)
@@ -319,13 +298,3 @@ class _Parser:
                 break
         self._expect("}")
         return self._checked(s.MapOf(at, entries), *(n for key, value, _ in entries for n in (key, value)))
-
-
-def _dotted(node: s.Node) -> str:
-    """`a.b.c` if the node is nothing but names."""
-    if isinstance(node, s.Name):
-        return node.name
-    if isinstance(node, s.Select) and not node.optional and not node.test:
-        inner = _dotted(node.operand)
-        return f"{inner}.{node.field_name}" if inner else ""
-    return ""

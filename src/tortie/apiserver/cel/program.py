@@ -132,7 +132,7 @@ class _Builder:
         raise CelError(f"undeclared reference to '{name}' (in container '')", node.at)
 
     def _select(self, node: s.Select, scope: Scope) -> Built:
-        dotted = _dotted(node)
+        dotted = s.dotted(node)
         root = dotted.partition(".")[0]
         if dotted and root not in scope:
             if dotted in _LONG_TYPES:
@@ -151,7 +151,7 @@ class _Builder:
         ]
         if node.target is None:
             return call(node, node.name, arguments, member=False)
-        dotted = _dotted(node.target)
+        dotted = s.dotted(node.target)
         if dotted and dotted.partition(".")[0] not in scope:
             full = f"{dotted}.{node.name}"
             return call(node, full, arguments, member=False)
@@ -312,12 +312,3 @@ def _optional(value: Any, at: int) -> Optional:
     if not isinstance(value, Optional):
         raise CelError(f"no such overload: an optional is expected, found {values.type_name(value)}", at)
     return value
-
-
-def _dotted(node: s.Node) -> str:
-    if isinstance(node, s.Name):
-        return node.name
-    if isinstance(node, s.Select) and not node.optional and not node.test:
-        inner = _dotted(node.operand)
-        return f"{inner}.{node.field_name}" if inner else ""
-    return ""

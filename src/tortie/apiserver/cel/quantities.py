@@ -15,14 +15,7 @@ from typing import Any
 from tortie.apiserver.cel import addresses, values
 from tortie.apiserver.cel.registry import define
 from tortie.apiserver.cel.values import INT_MAX, INT_MIN, NONE, CelError, Optional
-
-_QUANTITY = re.compile(r"^([+-]?)(\d+(?:\.\d*)?|\.\d+)(?:([EPTGMk]|[numKMGTPE]i?|m)|[eE]([+-]?\d{1,3}))?$")
-_SUFFIXES: dict[str, Fraction] = {
-    "n": Fraction(1, 10**9), "u": Fraction(1, 10**6), "m": Fraction(1, 1000), "": Fraction(1),
-    "k": Fraction(10**3), "M": Fraction(10**6), "G": Fraction(10**9), "T": Fraction(10**12),
-    "P": Fraction(10**15), "E": Fraction(10**18),
-    **{unit + "i": Fraction(1024 ** (power + 1)) for power, unit in enumerate("KMGTPE")},
-}  # fmt: skip
+from tortie.apiserver.quantity import parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +38,14 @@ class Quantity:
 @define("quantity", "(string) -> kubernetes.Quantity")
 def quantity(text: str) -> Quantity:
     """A quantity. Raises CelError."""
-    match = _QUANTITY.match(text) if len(text) <= 64 else None
-    if match is None or (match[3] or "") not in _SUFFIXES:
-        raise CelError("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")
-    amount = Fraction(match[2]) * _SUFFIXES[match[3] or ""] * Fraction(10) ** int(match[4] or 0)
-    return Quantity(-amount if match[1] == "-" else amount)
+    try:
+        if len(text) > 64:
+            raise ValueError("too long")
+        return Quantity(parse(text).value)
+    except ValueError:
+        raise CelError(
+            "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+        ) from None
 
 
 def _amount(value: Any) -> Fraction:

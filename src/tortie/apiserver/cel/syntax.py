@@ -7,6 +7,29 @@ them may recurse into and cost. Macros are nodes of their own, not expanded.
 from dataclasses import dataclass, field
 from typing import Any
 
+# Words that the language keeps for others; they are no names, yet fields may have them.
+RESERVED = frozenset(
+    [
+        "as",
+        "break",
+        "const",
+        "continue",
+        "else",
+        "for",
+        "function",
+        "if",
+        "import",
+        "let",
+        "loop",
+        "package",
+        "namespace",
+        "return",
+        "var",
+        "void",
+        "while",
+    ]
+)
+
 
 @dataclass(slots=True, eq=False)
 class Node:
@@ -122,3 +145,13 @@ def measured(node: Node, *below: Node | None) -> Any:
     node.depth = 1 + max((part.depth for part in parts), default=0)
     node.size = 1 + sum(part.size for part in parts)
     return node
+
+
+def dotted(node: Node) -> str:
+    """`a.b.c` if the node is nothing but names."""
+    if isinstance(node, Name):
+        return node.name
+    if isinstance(node, Select) and not node.optional and not node.test:
+        inner = dotted(node.operand)
+        return f"{inner}.{node.field_name}" if inner else ""
+    return ""
