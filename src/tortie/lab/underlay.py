@@ -52,9 +52,20 @@ def ensure(layout: Layout) -> None:
 def remove(layout: Layout) -> None:
     """Removes every namespace, link and route of the lab; what is already gone is no error."""
     remove_namespaces(layout.spec.name)
-    if _has_link(None, layout.management_link):
-        _run(["ip", "link", "del", layout.management_link])
+    remove_link(layout.management_link)
     remove_blackholes({layout.blackhole_metric})
+
+
+def remove_link(name: str) -> None:
+    """Removes a link of the machine's own namespace; one that is gone, or goes meanwhile, is no error."""
+    if not _has_link(None, name):
+        return
+    try:
+        _run(["ip", "link", "del", name])
+    except LabError:
+        # The kernel ends a namespace at a moment of its own, and with it both ends of the pair.
+        if _has_link(None, name):
+            raise
 
 
 def remove_blackholes(metrics: set[int]) -> None:
