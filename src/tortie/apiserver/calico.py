@@ -84,10 +84,10 @@ def _columns(resource: Resource[Any]) -> Table:
     return jsonpath.table(declared)
 
 
-def kinds() -> Iterator[Kind]:
-    """Every Calico kind, and those of other groups that are admitted in the same way."""
+def kinds(*, native: bool = True) -> Iterator[Kind]:
+    """Every Calico kind unless another server has them, and those of other groups that are admitted in the same way."""
     meta = dsl.types()["ObjectMeta"]
-    for resource in (*catalog.CALICO, *catalog.UPSTREAM):
+    for resource in (*(catalog.CALICO if native else ()), *catalog.UPSTREAM):
         node: Node = from_openapi(schema.openapi_schema(resource), metadata=meta, top=True)
         facts = resource.facts
         write = ("get", "patch", "update")

@@ -69,17 +69,29 @@ def _address(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ..
     show_default=True,
     help="Networks for Services, one for each IP family, separated by a comma.",
 )
+@click.option(
+    "--api-mode",
+    default="native",
+    type=click.Choice(["native", "aggregated"]),
+    show_default=True,
+    help="Who serves projectcalico.org/v3: this server, or an aggregated one that an APIService names.",
+)
 @click.option("--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]),
               show_default=True)  # fmt: skip
 def command(
-    data_dir: Path, listen: list[tuple[str, int]], advertise: list[str], service_cidr: list[str], log_level: str
+    data_dir: Path,
+    listen: list[tuple[str, int]],
+    advertise: list[str],
+    service_cidr: list[str],
+    api_mode: str,
+    log_level: str,
 ) -> None:
     """The embedded Kubernetes API server: for labs, tests and learning."""
     import uvloop
 
     from tortie.apiserver.server import Settings, StartError
 
-    settings = Settings(data_dir, tuple(listen), tuple(advertise), tuple(service_cidr))
+    settings = Settings(data_dir, tuple(listen), tuple(advertise), tuple(service_cidr), native=api_mode == "native")
     try:
         uvloop.run(_run(settings))
     except StartError as error:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tortie.apiserver.allocate import Allocators
     from tortie.apiserver.authz import Authorizer
     from tortie.apiserver.pki import Pki
+    from tortie.apiserver.proxying.aggregator import Aggregator
     from tortie.apiserver.tokens import Tokens
 
 Object = dict[str, Any]
@@ -57,10 +58,12 @@ class Context:
     authorizer: "Authorizer" = field(init=False)
     tokens: "Tokens" = field(init=False)
     admission: "Admission | None" = None
+    aggregator: "Aggregator | None" = None
     advertise: tuple[str, ...] = ()
     port: int = 6443
     cluster_cidrs: tuple[str, ...] = ()
     ready: bool = False
+    native: bool = True  # projectcalico.org/v3 is served here, not by an aggregated API server
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:

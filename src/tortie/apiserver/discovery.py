@@ -5,12 +5,15 @@ by the registry's generation.
 """
 
 import hashlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from tortie.apiserver.kinds import Kind, Subresource
 from tortie.apiserver.registry import GroupVersion, Registry
+
+if TYPE_CHECKING:
+    from tortie.apiserver.proxying.aggregator import Aggregator
 
 Object = dict[str, Any]
 
@@ -151,21 +154,26 @@ def aggregated(registry: Registry, *, legacy: bool, version: str) -> Object:
 
 
 class Discovery:
-    """Encoded aggregated documents, kept until the registry changes."""
+    """Encoded aggregated documents, kept until the registry or what other servers serve changes."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, aggregator: "Aggregator | None" = None) -> None:
         self.registry = registry
-        self._generation = -1
+        self.aggregator = aggregator
+        self._generation = (-1, -1)
         self._kept: dict[tuple[bool, str], tuple[bytes, str]] = {}
 
     def document(self, *, legacy: bool, version: str) -> tuple[bytes, str]:
         """The encoded document and its ETag."""
-        if self._generation != self.registry.generation:
+        generation = (self.registry.generation, self.aggregator.generation if self.aggregator else 0)
+        if self._generation != generation:
             self._kept.clear()
-            self._generation = self.registry.generation
+            self._generation = generation
         place = (legacy, version)
         found = self._kept.get(place)
         if found is None:
-            body = msgspec.json.encode(aggregated(self.registry, legacy=legacy, version=version))
+            tree = aggregated(self.registry, legacy=legacy, version=version)
+            if self.aggregator is not None and not legacy:
+                tree = self.aggregator.discovery(tree)
+            body = msgspec.json.encode(tree)
             found = self._kept[place] = (body, hashlib.sha512(body).hexdigest().upper())
         return found

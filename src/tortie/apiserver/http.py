@@ -82,13 +82,15 @@ class Api:
         info = requests.parse(request.method, request.path, query)
         user = await self.authenticate(request)
         await self.context.authorizer.check(user, info)
+        if self.context.aggregator is not None:
+            remote = self.context.aggregator.find(info.path)
+            if remote is not None:
+                lasting = info.verb == "watch"
+                return await self.context.aggregator.forward(request, user, remote, long_running=lasting)
         if not info.is_resource:
             return await self.paths.serve(request, user)
         kind = self.context.registry.find(info.group, info.version, info.plural)
         if kind is None:
-            forwarded = await self.paths.forward(request, user, info)
-            if forwarded is not None:
-                return forwarded
             return web.Response(text="404 page not found\n", status=404)
         call = self._call(request, user, info, kind, query)
         if info.subresource:

@@ -16,7 +16,6 @@ import tortie
 from tortie.apiserver import discovery, negotiate
 from tortie.apiserver.context import Context, User
 from tortie.apiserver.openapi.documents import Documents
-from tortie.apiserver.requests import RequestInfo
 
 _GNOSTIC = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
 MINOR = "37"
@@ -44,8 +43,8 @@ class Paths:
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self.discovery = discovery.Discovery(context.registry)
-        self.documents = Documents(context.registry, f"v1.{MINOR}.0")
+        self.discovery = discovery.Discovery(context.registry, context.aggregator)
+        self.documents = Documents(context.registry, f"v1.{MINOR}.0", context.aggregator)
         self.extra: dict[str, Callable[[web.Request], web.StreamResponse]] = {
             "/.well-known/openid-configuration": lambda _: _json(context.tokens.openid_configuration()),
             "/openid/v1/jwks": lambda _: _json(context.tokens.key_set()),
@@ -60,6 +59,11 @@ class Paths:
         if request.method not in {"GET", "HEAD"}:
             return _not_found()
         handler = self.extra.get(path)
+        aggregator = self.context.aggregator
+        if aggregator is not None and path.startswith("/openapi/v3/apis/"):
+            found = aggregator.find(path.removeprefix("/openapi/v3"))
+            if found is not None:
+                return await aggregator.forward(request, user, found)
         if handler is None:
             for prefix, candidate in self.extra.items():
                 if prefix.endswith("/*") and path.startswith(prefix[:-1]):
@@ -80,12 +84,12 @@ class Paths:
             )
         return _not_found()
 
-    async def forward(self, request: web.Request, user: User, info: RequestInfo) -> web.StreamResponse | None:
-        """Resources of aggregated APIs; None when no API service has the group."""
-        return None
+    def _groups(self) -> Any:
+        tree = discovery.group_list(self.context.registry)
+        return self.context.aggregator.group_list(tree) if self.context.aggregator else tree
 
     def _group_paths(self) -> list[str]:
-        return [f"/apis/{name}" for name, _ in self.context.registry.groups() if name]
+        return [f"/apis/{group['name']}" for group in self._groups()["groups"]]
 
     def _health(self, request: web.Request, path: str) -> web.Response:
         checks = {"ping": True, "storage": True}
@@ -114,9 +118,11 @@ class Paths:
             addresses = [f"{a}:{self.context.port}" for a in self.context.advertise[:1]]
             return self._plain(request, discovery.api_versions(addresses))
         if parts == ["apis"]:
-            return self._plain(request, discovery.group_list(registry))
+            return self._plain(request, self._groups())
         if parts[0] == "apis" and len(parts) == 2:
             group = discovery.group(registry, parts[1])
+            if self.context.aggregator is not None:
+                group = self.context.aggregator.group(group, parts[1])
             return self._plain(request, group) if group else _not_found()
         group_name, version_name = ("", parts[1]) if parts[0] == "api" else (parts[1], parts[2])
         gv = registry.versions.get((group_name, version_name))

@@ -21,6 +21,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 _CA_DAYS = 3650
 _DAYS = 365
 _RENEW_DAYS = 90
+FRONT_PROXY_CLIENT = "front-proxy-client"  # its file, and its common name
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +160,11 @@ def load_authority(certificate: Path, key: Path) -> Authority:
 
 @dataclass(frozen=True, slots=True)
 class Pki:
-    """The files of DIR/pki."""
+    """The files of DIR/pki. front_proxy signs the certificate that this server shows to aggregated API servers."""
 
     folder: Path
     authority: Authority
+    front_proxy: Authority
 
     @property
     def ca(self) -> Path:
@@ -176,12 +178,9 @@ def ensure(data_dir: Path, hosts: Sequence[str]) -> Pki:
     """Makes what is missing or about to expire in DIR/pki; keeps the rest."""
     folder = data_dir / "pki"
     folder.mkdir(parents=True, exist_ok=True, mode=0o755)
-    if not (folder / "ca.key").exists() or not (folder / "ca.crt").exists():
-        made = make_authority("tortie-ca")
-        _write(folder / "ca.crt", made.pem, 0o644)
-        _write(folder / "ca.key", _key_pem(made.key), 0o600)
-    authority = load_authority(folder / "ca.crt", folder / "ca.key")
-    pki = Pki(folder, authority)
+    authority = _ensure_authority(folder, "ca", "tortie-ca")
+    front_proxy = _ensure_authority(folder, "front-proxy-ca", "front-proxy-ca")
+    pki = Pki(folder, authority, front_proxy)
     if not (folder / "sa.key").exists():
         _write(folder / "sa.key", _key_pem(ec.generate_private_key(ec.SECP256R1())), 0o600)
     if not _good(folder / "apiserver.crt", hosts):
@@ -192,7 +191,18 @@ def ensure(data_dir: Path, hosts: Sequence[str]) -> Pki:
     ):
         if not _good(folder / f"{name}.crt", ()):
             _save(pki, name, issue_client_certificate(authority, common_name, organizations))
+    if not _good(folder / f"{FRONT_PROXY_CLIENT}.crt", ()):
+        _save(pki, FRONT_PROXY_CLIENT, issue_client_certificate(front_proxy, FRONT_PROXY_CLIENT))
     return pki
+
+
+def _ensure_authority(folder: Path, name: str, common_name: str) -> Authority:
+    certificate, key = folder / f"{name}.crt", folder / f"{name}.key"
+    if not key.exists() or not certificate.exists():
+        made = make_authority(common_name)
+        _write(certificate, made.pem, 0o644)
+        _write(key, _key_pem(made.key), 0o600)
+    return load_authority(certificate, key)
 
 
 def _save(pki: Pki, name: str, pair: Pair) -> None:

@@ -4,7 +4,7 @@ In: built-in kinds at start, custom kinds when CustomResourceDefinitions come an
 ordered groups for discovery and OpenAPI; `generation` changes with each change so that they can be cached.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from tortie.apiserver.kinds import Kind
@@ -34,6 +34,11 @@ _PRIORITY = {
 }
 
 
+def group_priority(group: str) -> int:
+    """The place of a group in discovery: the highest comes first."""
+    return _PRIORITY.get(group, 1000)
+
+
 @dataclass(slots=True)
 class GroupVersion:
     group: str
@@ -48,6 +53,12 @@ class Registry:
     def __init__(self) -> None:
         self.versions: dict[tuple[str, str], GroupVersion] = {}
         self.generation = 0
+        self.on_change: list[Callable[[], None]] = []
+
+    def _changed(self) -> None:
+        self.generation += 1
+        for listener in self.on_change:
+            listener()
 
     def add(self, kind: Kind, *, version_priority: int = 0) -> None:
         """Serves a resource; a version with a higher priority comes first in its group."""
@@ -57,7 +68,7 @@ class Registry:
             gv = self.versions[place] = GroupVersion(kind.group, kind.version)
         gv.priority = max(gv.priority, version_priority)
         gv.kinds[kind.plural] = kind
-        self.generation += 1
+        self._changed()
 
     def remove(self, group: str, version: str, plural: str) -> None:
         gv = self.versions.get((group, version))
@@ -66,7 +77,7 @@ class Registry:
         gv.kinds.pop(plural, None)
         if not gv.kinds:
             del self.versions[(group, version)]
-        self.generation += 1
+        self._changed()
 
     def find(self, group: str, version: str, plural: str) -> Kind | None:
         gv = self.versions.get((group, version))
@@ -95,7 +106,7 @@ class Registry:
             found.setdefault(gv.group, []).append(gv)
         for versions in found.values():
             versions.sort(key=lambda gv: (-gv.priority, gv.version))
-        return sorted(found.items(), key=lambda item: (-_PRIORITY.get(item[0], 1000), item[0]))
+        return sorted(found.items(), key=lambda item: (-group_priority(item[0]), item[0]))
 
     def storage_kinds(self) -> list[Kind]:
         """One kind for each stored collection: the preferred version's."""

@@ -31,6 +31,7 @@ from tortie.apiserver.expiry import Expiry
 from tortie.apiserver.http import Api
 from tortie.apiserver.journal import Journal, JournalError
 from tortie.apiserver.paths import Paths
+from tortie.apiserver.proxying.aggregator import Aggregator
 from tortie.apiserver.registry import Registry
 from tortie.apiserver.store import Collection, Event, Store
 from tortie.apiserver.subresources import Subresources
@@ -47,12 +48,14 @@ class StartError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """data_dir: database and PKI. listen: (host, port) pairs. advertise: addresses put into Service kubernetes."""
+    """data_dir: database and PKI. listen: (host, port) pairs. advertise: addresses put into Service kubernetes.
+    native: projectcalico.org/v3 is served here; False leaves it to an aggregated API server."""
 
     data_dir: Path
     listen: Sequence[tuple[str, int]] = (("127.0.0.1", 6443),)
     advertise: Sequence[str] = ()
     service_cidrs: Sequence[str] = ("10.96.0.0/16",)
+    native: bool = True
 
 
 class Server:
@@ -81,7 +84,7 @@ class Server:
             raise StartError(f"cannot read the keys in {settings.data_dir / 'pki'}: {error}") from error
         store = Store(journal)
         registry = Registry()
-        for kind, priority in [*catalog.kinds(), *((kind, 0) for kind in calico.kinds())]:
+        for kind, priority in [*catalog.kinds(), *((kind, 0) for kind in calico.kinds(native=settings.native))]:
             registry.add(kind, version_priority=priority)
             if kind.stored:
                 store.collection(kind.collection).index_fields = kind.fields
@@ -102,10 +105,12 @@ class Server:
             allocators=allocators,
             now=time.time,
             advertise=tuple(settings.advertise) or self._default_advertise(),
+            native=settings.native,
         )
         context.authorizer = Authorizer(context)
         context.tokens = Tokens(context)
         context.admission = Admission(context)
+        context.aggregator = aggregator = Aggregator(context)
         self.context = context
         sys.setswitchinterval(_SWITCH_SECONDS)
         custom.serve_all(context)
@@ -116,6 +121,8 @@ class Server:
         await bootstrap.run(context)
         await custom.resume(context)
         context.admission.quotas.resume()
+        await aggregator.keep_local()
+        self._tasks.append(asyncio.create_task(aggregator.run(), name="API services"))
         context.ready = True
         self._tasks.append(asyncio.create_task(self._keep_house(store), name="housekeeping"))
         gc.collect()
@@ -179,6 +186,8 @@ class Server:
                 watcher.close("")
         if self._runner is not None:
             await self._runner.cleanup()
+        if self.context.aggregator is not None:
+            await self.context.aggregator.close()
         if self.context.admission is not None:
             await self.context.admission.close()
         await asyncio.get_running_loop().run_in_executor(None, self.context.store.journal.close)

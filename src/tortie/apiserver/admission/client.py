@@ -14,7 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 import aiohttp
 import msgspec
 
-from tortie.apiserver.admission import endpoints
+from tortie.apiserver import endpoints
 from tortie.apiserver.admission.configurations import Webhook
 from tortie.apiserver.context import Context
 
@@ -76,7 +76,7 @@ class WebhookClient:
             found = endpoints.addresses(self._context, service.namespace, service.name, service.port)
         except endpoints.Unreachable as problem:
             raise CallError(str(problem)) from None
-        return [_timed(f"https://{host}{service.path}", webhook.seconds) for host in found]
+        return [_timed(f"https://{endpoints.url_host(a)}{service.path}", webhook.seconds) for a in found]
 
     async def ask(self, webhook: Webhook, request: Object) -> Object:
         """The `response` of the webhook's AdmissionReview. Raises CallError."""

@@ -23,6 +23,7 @@ from tortie.apiserver.builtin import (
 )
 from tortie.apiserver.kinds import Hooks, Table
 from tortie.apiserver.objects import get
+from tortie.apiserver.proxying import services as api_services
 
 Object = dict[str, Any]
 
@@ -62,6 +63,7 @@ def event_source(obj: Object) -> str:
 
 
 _NONE = Behaviour()
+API_SERVICE = Hooks(default=api_services.default, validate=api_services.validate)
 _RBAC = "rbac.authorization.k8s.io"
 _NETWORKING = "networking.k8s.io"
 _ADMISSION = "admissionregistration.k8s.io"
@@ -102,7 +104,7 @@ _ALL: dict[tuple[str, str], Behaviour] = {
     (_ADMISSION, "MutatingWebhookConfiguration"): Behaviour(webhooks.HOOKS, columns_more.WEBHOOKS),
     (_ADMISSION, "ValidatingWebhookConfiguration"): Behaviour(webhooks.HOOKS, columns_more.WEBHOOKS),
     ("apiextensions.k8s.io", "CustomResourceDefinition"): Behaviour(definitions.HOOKS, columns_more.DEFINITIONS),
-    ("apiregistration.k8s.io", "APIService"): Behaviour(plain.API_SERVICE, columns_more.API_SERVICES),
+    ("apiregistration.k8s.io", "APIService"): Behaviour(API_SERVICE, columns_more.API_SERVICES),
     ("scheduling.k8s.io", "PriorityClass"): Behaviour(plain.PRIORITY, columns_more.PRIORITY_CLASSES),
     ("coordination.k8s.io", "Lease"): Behaviour(plain.LEASE, columns.LEASES),
     ("discovery.k8s.io", "EndpointSlice"): Behaviour(services.SLICE_HOOKS, columns.SLICES),

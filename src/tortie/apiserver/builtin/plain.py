@@ -267,15 +267,6 @@ def _default_storage_class(obj: Object) -> None:
     obj.setdefault("volumeBindingMode", "Immediate")
 
 
-def _default_api_service(obj: Object) -> None:
-    obj.setdefault("status", {})
-
-
-def _prepare_api_service(call: Call, obj: Object, _old: Object | None) -> None:
-    if (obj.get("spec") or {}).get("service"):
-        call.warn("this APIService is kept, but this API server does not forward its group to another server")
-
-
 SECRET = Hooks(default=_default_secret, prepare=_prepare_secret, validate=_validate_secret)
 CONFIG_MAP = Hooks(validate=_data_causes)
 EVENT = Hooks(validate=_validate_event)
@@ -288,4 +279,3 @@ PRIORITY = Hooks(default=_default_priority)
 BUDGET = Hooks(validate=_validate_budget)
 LEASE = Hooks(validate=_validate_lease)
 STORAGE_CLASS = Hooks(default=_default_storage_class)
-API_SERVICE = Hooks(default=_default_api_service, prepare=_prepare_api_service)

@@ -7,7 +7,7 @@ document for each group and version. kubectl reads from them how to explain, val
 import gzip
 import hashlib
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -15,6 +15,9 @@ from tortie.apiserver.kinds import Kind, Subresource
 from tortie.apiserver.openapi import gnostic
 from tortie.apiserver.openapi.definitions import Writer, gvk, kind_name
 from tortie.apiserver.registry import GroupVersion, Registry
+
+if TYPE_CHECKING:
+    from tortie.apiserver.proxying.aggregator import Aggregator
 
 Object = dict[str, Any]
 _CONSUMED = ["application/json", "application/yaml"]
@@ -169,16 +172,18 @@ def version2(registry: Registry, server_version: str) -> Object:
 class Documents:
     """Documents of one server; each is made when first asked for and kept compressed."""
 
-    def __init__(self, registry: Registry, server_version: str) -> None:
+    def __init__(self, registry: Registry, server_version: str, aggregator: "Aggregator | None" = None) -> None:
         self.registry = registry
         self.server_version = server_version
-        self._generation = -1
+        self.aggregator = aggregator
+        self._generation = (-1, -1)
         self._kept: dict[str, tuple[bytes, str]] = {}
 
     def _get(self, name: str, make: Callable[[], bytes]) -> tuple[bytes, str]:
-        if self._generation != self.registry.generation:
+        generation = (self.registry.generation, self.aggregator.generation if self.aggregator else 0)
+        if self._generation != generation:
             self._kept.clear()
-            self._generation = self.registry.generation
+            self._generation = generation
         found = self._kept.get(name)
         if found is None:
             body = make()
@@ -187,11 +192,15 @@ class Documents:
 
     def v2_json(self) -> tuple[bytes, str]:
         """/openapi/v2 as JSON, compressed, and its hash."""
-        return self._get("v2", lambda: msgspec.json.encode(version2(self.registry, self.server_version)))
+        return self._get("v2", lambda: msgspec.json.encode(self._version2()))
 
     def v2_protobuf(self) -> tuple[bytes, str]:
         """/openapi/v2 as gnostic protobuf, compressed, and its hash."""
-        return self._get("v2pb", lambda: gnostic.document(version2(self.registry, self.server_version)))
+        return self._get("v2pb", lambda: gnostic.document(self._version2()))
+
+    def _version2(self) -> Object:
+        tree = version2(self.registry, self.server_version)
+        return self.aggregator.openapi_v2(tree) if self.aggregator else tree
 
     def v3(self, group: str, version: str) -> tuple[bytes, str] | None:
         """The document of a group and version, compressed, and its hash."""
@@ -208,4 +217,6 @@ class Documents:
             found = self.v3(group, version)
             assert found is not None
             paths[name] = {"serverRelativeURL": f"/openapi/v3/{name}?hash={found[1]}"}
-        return {"paths": paths}
+        for name, tag in (self.aggregator.openapi_v3() if self.aggregator else {}).items():
+            paths[name] = {"serverRelativeURL": f"/openapi/v3/{name}?hash={tag}"}
+        return {"paths": dict(sorted(paths.items()))}
