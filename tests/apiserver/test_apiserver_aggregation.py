@@ -17,9 +17,9 @@ from aggregated_backend import GROUP, ROOT, VERSION, Backend, backend_for
 from apiserver_http import MERGE, Http
 from tools import ApiServer, api_server_in
 
+from tortie.apiserver import requestheader
 from tortie.apiserver.context import User
 from tortie.apiserver.pki import issue_client_certificate, load_authority
-from tortie.apiserver.proxying import forward
 
 SERVICES = "/apis/apiregistration.k8s.io/v1/apiservices"
 NAME = f"{VERSION}.{GROUP}"
@@ -225,7 +225,7 @@ def test_who_acts_as_another_arrives_as_the_other(http: Http, backend: Backend) 
 
 def test_keys_of_extra_are_escaped_in_header_names() -> None:
     user = User("u", ("g",), "7", {"a/b c%": ("1", "2"), "ä": ("3",)})
-    assert forward.identity(user) == [
+    assert requestheader.headers(user) == [
         ("X-Remote-User", "u"),
         ("X-Remote-Uid", "7"),
         ("X-Remote-Group", "g"),
@@ -251,7 +251,7 @@ def test_rbac_is_asked_before_anything_is_passed_on(http: Http, backend: Backend
     before = len(backend.seen)
     refused = _as(shared_api_server, "nobody-special")("GET", READINGS)
     assert refused.status == 403
-    assert Http(shared_api_server, anonymous=True)("GET", READINGS).status == 401
+    assert Http(shared_api_server, anonymous=True)("GET", READINGS).status == 403
     assert not [s for s in backend.seen[before:] if s[1] == READINGS]
 
 

@@ -1,5 +1,6 @@
 """Who may do what: certificates, tokens, RBAC, escalation, impersonation, reviews."""
 
+import re
 import time
 from typing import Any
 
@@ -45,7 +46,15 @@ def test_nobody_sees_only_health_and_version(shared_api_server: ApiServer) -> No
         assert nobody("GET", path).status == 200
     for path in ("/api", "/apis", "/api/v1/pods", "/openapi/v2", "/metrics"):
         refused = nobody("GET", path)
-        assert (refused.status, refused.json["reason"]) == (401, "Unauthorized"), path
+        assert (refused.status, refused.json["reason"]) == (403, "Forbidden"), path
+        assert 'User "system:anonymous" cannot' in refused.json["message"]
+
+
+def test_nobody_may_be_given_rights(http: Http, shared_api_server: ApiServer) -> None:
+    nobody = Http(shared_api_server, anonymous=True)
+    _grant(http, "system:anonymous", "for-nobody", {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["list"]})
+    assert nobody("GET", MAPS).status == 200
+    assert nobody("GET", PODS).status == 403
 
 
 def test_a_bad_token_is_unauthorized(shared_api_server: ApiServer) -> None:
@@ -56,7 +65,10 @@ def test_a_certificate_names_user_and_groups(shared_api_server: ApiServer) -> No
     review = _as(shared_api_server, "jane", "devs", "ops")(
         "POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", {"kind": "SelfSubjectReview"}
     ).json
-    assert review["status"]["userInfo"] == {"username": "jane", "groups": ["devs", "ops", "system:authenticated"]}
+    info = review["status"]["userInfo"]
+    assert (info["username"], info["groups"]) == ("jane", ["devs", "ops", "system:authenticated"])
+    (credential,) = info["extra"]["authentication.kubernetes.io/credential-id"]
+    assert re.fullmatch("X509SHA256=[0-9a-f]{64}", credential)
 
 
 def test_a_refusal_names_user_verb_resource_group_and_scope(shared_api_server: ApiServer) -> None:

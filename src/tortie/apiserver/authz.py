@@ -88,20 +88,16 @@ class Authorizer:
         return any(allows(rule, wanted) for rule in self.rules(user, wanted.namespace))
 
     async def check(self, user: User, info: RequestInfo) -> None:
-        """Raises StatusError 401 or 403 unless the request is allowed."""
+        """Raises StatusError 403 unless the request is allowed."""
         if not info.is_resource:
             path = info.path.rstrip("/") or "/"
             if path in _ALWAYS:
                 return
-            if user is ANONYMOUS:
-                raise errors.unauthorized()
             if not self.allowed(user, Attributes(info.verb, path=path)):
                 raise StatusError(
                     403, "Forbidden", f'forbidden: User "{user.name}" cannot {info.verb} path "{path}"', details={}
                 )
             return
-        if user is ANONYMOUS:
-            raise errors.unauthorized()
         wanted = attributes(info)
         if not self.allowed(user, wanted):
             raise refusal(user, wanted)

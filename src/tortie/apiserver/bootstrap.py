@@ -2,13 +2,12 @@
 
 import copy
 import ipaddress
-import json
 from typing import Any
 
-from tortie.apiserver import calico, rbac_defaults, writes
+from tortie.apiserver import calico, rbac_defaults, requestheader, writes
+from tortie.apiserver.authn import own_trust
 from tortie.apiserver.builtin import namespaces, roles
 from tortie.apiserver.context import SYSTEM, Call, Context
-from tortie.apiserver.pki import FRONT_PROXY_CLIENT, Pki
 from tortie.apiserver.requests import RequestInfo
 
 Object = dict[str, Any]
@@ -46,8 +45,9 @@ async def run(context: Context) -> None:
     role, binding = rbac_defaults.authentication_reader()
     await ensure(context, _RBAC, "v1", "roles", role)
     await ensure(context, _RBAC, "v1", "rolebindings", binding)
-    meta = {"name": "extension-apiserver-authentication", "namespace": "kube-system"}
-    await _assert(context, "", "configmaps", {"metadata": meta, "data": trust(context.pki)})
+    namespace, name = requestheader.CONFIG_MAP
+    trust = {"metadata": {"name": name, "namespace": namespace}, "data": requestheader.write(own_trust(context.pki))}
+    await _assert(context, "", "configmaps", trust)
     for name, value in (("system-node-critical", 2000001000), ("system-cluster-critical", 2000000000)):
         await ensure(
             context, "scheduling.k8s.io", "v1", "priorityclasses", {"metadata": {"name": name}, "value": value}
@@ -55,23 +55,6 @@ async def run(context: Context) -> None:
     for tier in calico.BUILT_IN_TIERS if context.native else ():
         await ensure(context, "projectcalico.org", "v3", "tiers", copy.deepcopy(tier))
     await _kubernetes_service(context)
-
-
-def trust(keys: Pki) -> dict[str, str]:
-    """How extension API servers tell who calls them: the data of the ConfigMap that they read."""
-
-    def listed(*values: str) -> str:
-        return json.dumps(values)
-
-    return {
-        "client-ca-file": keys.authority.pem.decode(),
-        "requestheader-allowed-names": listed(FRONT_PROXY_CLIENT),
-        "requestheader-client-ca-file": keys.front_proxy.pem.decode(),
-        "requestheader-extra-headers-prefix": listed("X-Remote-Extra-"),
-        "requestheader-group-headers": listed("X-Remote-Group"),
-        "requestheader-uid-headers": listed("X-Remote-Uid"),
-        "requestheader-username-headers": listed("X-Remote-User"),
-    }
 
 
 async def _kubernetes_service(context: Context) -> None:

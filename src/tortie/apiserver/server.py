@@ -153,6 +153,7 @@ class Server:
         tls.minimum_version = ssl.TLSVersion.TLSv1_2
         tls.load_cert_chain(*context.pki.pair("apiserver"))
         tls.load_verify_locations(context.pki.ca)
+        tls.load_verify_locations(cadata=context.pki.front_proxy.pem.decode())
         tls.verify_mode = ssl.CERT_OPTIONAL
         for host, port in self.settings.listen:
             wanted = port or self.port

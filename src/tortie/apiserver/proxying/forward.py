@@ -17,7 +17,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
-from tortie.apiserver import endpoints, errors
+from tortie.apiserver import endpoints, errors, requestheader
 from tortie.apiserver.context import Context, User
 from tortie.apiserver.endpoints import Address, Unreachable, url_host
 from tortie.apiserver.pki import FRONT_PROXY_CLIENT
@@ -33,25 +33,6 @@ _HOP = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
      "trailers", "transfer-encoding", "upgrade"}
 )  # fmt: skip
-_TOKEN = frozenset("!#$&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
-
-
-def _escape(key: str) -> str:
-    """A key as part of a header's name: what a name may not have is percent-encoded."""
-    return "".join(chr(b) if chr(b) in _TOKEN else f"%{b:02X}" for b in key.encode())
-
-
-def identity(user: User) -> list[tuple[str, str]]:
-    """The headers that tell who asks. Raises StatusError for what no header can carry."""
-    found = [("X-Remote-User", user.name)]
-    if user.uid:
-        found.append(("X-Remote-Uid", user.uid))
-    found += [("X-Remote-Group", group) for group in user.groups]
-    for key, values in user.extra.items():
-        found += [(f"X-Remote-Extra-{_escape(key)}", value) for value in values]
-    if any(ord(c) < 32 or ord(c) == 127 for _, value in found for c in value):
-        raise errors.internal("the user's name, groups or extra values have control characters")
-    return found
 
 
 def outgoing(headers: Mapping[str, str], user: User, *, peer: str = "", upgrading: bool = False) -> CIMultiDict[str]:
@@ -72,7 +53,7 @@ def outgoing(headers: Mapping[str, str], user: User, *, peer: str = "", upgradin
     before = headers.get("X-Forwarded-For", "")
     if peer:
         sent["X-Forwarded-For"] = f"{before}, {peer}" if before else peer
-    for key, value in identity(user):
+    for key, value in requestheader.headers(user):
         sent.add(key, value)
     return sent
 
@@ -176,7 +157,10 @@ class Forwarder:
             _log.warning("%s: %s", target.name, problem.message)
             return refusal(503, "service unavailable")
         upgrading = "upgrade" in request.headers.get("Connection", "").lower() and "Upgrade" in request.headers
-        headers = outgoing(request.headers, user, peer=request.remote or "", upgrading=upgrading)
+        try:
+            headers = outgoing(request.headers, user, peer=request.remote or "", upgrading=upgrading)
+        except requestheader.HeaderError as problem:
+            raise errors.internal(f"the user's name, groups or extra values cannot be passed on: {problem}") from None
         headers["Host"] = f"{target.server_name}:{target.port}"
         if audit_id:
             headers["Audit-Id"] = audit_id

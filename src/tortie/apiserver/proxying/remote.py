@@ -11,12 +11,13 @@ from typing import Any
 
 import aiohttp
 import msgspec
+from multidict import CIMultiDict
 from yarl import URL
 
-from tortie.apiserver import endpoints
+from tortie.apiserver import endpoints, requestheader
 from tortie.apiserver.context import SYSTEM, Context
 from tortie.apiserver.endpoints import Address, Unreachable, url_host
-from tortie.apiserver.proxying.forward import Forwarder, identity
+from tortie.apiserver.proxying.forward import Forwarder
 from tortie.apiserver.proxying.services import Target
 
 Object = dict[str, Any]
@@ -48,7 +49,9 @@ class _Answer:
 
 async def _get(forwarder: Forwarder, target: Target, address: Address, path: str, **headers: str) -> _Answer:
     url = URL(f"https://{url_host(address)}{path}", encoded=True)
-    sent = {"Accept": _JSON, **headers, **dict(identity(SYSTEM)), "Host": f"{target.server_name}:{target.port}"}
+    sent = CIMultiDict({"Accept": _JSON, **headers, "Host": f"{target.server_name}:{target.port}"})
+    for key, value in requestheader.headers(SYSTEM):
+        sent.add(key, value)
     async with asyncio.timeout(CHECK_SECONDS):
         async with forwarder.session("GET").get(
             url, headers=sent, ssl=forwarder.tls(target), server_hostname=target.server_name, allow_redirects=False
