@@ -4,7 +4,7 @@ In: stored definitions. Out: `Kind`s in the registry, one for each served versio
 go first and then the kinds.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tortie.apiserver import deletes, jsonpath, writes
 from tortie.apiserver.builtin.definitions import COLLECTION, FINALIZER
@@ -15,9 +15,12 @@ from tortie.apiserver.objects import get, text
 from tortie.apiserver.requests import RequestInfo
 from tortie.apiserver.schema import dsl
 from tortie.apiserver.schema.default import apply_defaults, has_defaults
-from tortie.apiserver.schema.node import Node, from_openapi
+from tortie.apiserver.schema.node import Node, from_openapi, has_rules
 from tortie.apiserver.schema.validate import validate
 from tortie.apiserver.store import Collection, Event
+
+if TYPE_CHECKING:
+    from tortie.apiserver.schema.rules import Rules
 
 Object = dict[str, Any]
 _WRITE = ("get", "patch", "update")
@@ -43,26 +46,51 @@ def _established(obj: Object) -> bool:
     )
 
 
+_BLOCKING = frozenset(
+    [f"FieldValue{word}" for word in ("NotSupported", "Required", "TooLong", "TooMany", "TypeInvalid")]
+)
+"""Mistakes after which rules are not asked: an object of a wrong shape would only make them fail, or cost too much."""
+_UNCHECKED = Cause(
+    "FieldValueInvalid",
+    "<nil>",
+    "Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing "
+    "errors to complete validation",
+)
+
+
 def _hooks(schema: Node) -> Hooks:
     def default(obj: Object) -> None:
         for key, below in schema.properties.items():
             if key not in {"metadata", "apiVersion", "kind"}:
                 apply_defaults(Node(type="object", properties={key: below}), obj)
 
+    bare = Node(
+        type="object",
+        properties={k: v for k, v in schema.properties.items() if k not in {"metadata", "apiVersion", "kind"}},
+        required=tuple(r for r in schema.required if r not in {"metadata", "apiVersion", "kind"}),
+        values=schema.values,
+        preserve=schema.preserve,
+        checks=schema.checks,
+    )
+    ruled = has_rules(schema)
+    rules: list[Rules | None] = []  # compiled at the first write, since most definitions see none after a start
+
     def check(obj: Object, old: Object | None) -> list[Cause]:
         body = {k: v for k, v in obj.items() if k not in {"metadata", "apiVersion", "kind"}}
-        bare = Node(
-            type="object",
-            properties={k: v for k, v in schema.properties.items() if k not in {"metadata", "apiVersion", "kind"}},
-            required=tuple(r for r in schema.required if r not in {"metadata", "apiVersion", "kind"}),
-            values=schema.values,
-            preserve=schema.preserve,
-            checks=schema.checks,
-        )
         if old is None:
-            return validate(bare, body, "")
-        before = {k: v for k, v in old.items() if k not in {"metadata", "apiVersion", "kind"}}
-        return validate(bare, body, "", before)
+            causes = validate(bare, body, "")
+        else:
+            before = {k: v for k, v in old.items() if k not in {"metadata", "apiVersion", "kind"}}
+            causes = validate(bare, body, "", before)
+        if not ruled:
+            return causes
+        if any(cause.reason in _BLOCKING for cause in causes):
+            return [*causes, _UNCHECKED]
+        from tortie.apiserver.schema import rules as compiled  # late: most servers never meet an expression
+
+        if not rules:
+            rules.append(compiled.compile_rules(schema))
+        return causes if rules[0] is None else causes + compiled.check(rules[0], obj, old)
 
     return Hooks(default=default if has_defaults(schema) else lambda _obj: None, validate=check)
 

@@ -11,7 +11,8 @@ from tortie.apiserver.errors import Cause
 from tortie.apiserver.jsonpath import PathError, compile_path
 from tortie.apiserver.kinds import Hooks
 from tortie.apiserver.objects import name_problem
-from tortie.apiserver.schema import structural
+from tortie.apiserver.schema import dsl, structural
+from tortie.apiserver.schema.node import from_openapi, has_rules
 
 Object = dict[str, Any]
 FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
@@ -51,7 +52,8 @@ def validate(obj: Object, old: Object | None) -> list[Cause]:
                 "metadata.name", obj["metadata"].get("name"), 'must be spec.names.plural+"."+spec.group'
             )
         )
-    causes += _validate_versions(spec.get("versions") or [])
+    stored = {v.get("name"): v.get("schema") for v in objects.get(old, "spec", "versions") or ()}
+    causes += _validate_versions(spec.get("versions") or [], stored)
     if spec["conversion"].get("strategy") not in {"None", "Webhook"}:
         causes.append(
             errors.not_supported("spec.conversion.strategy", spec["conversion"]["strategy"], ["None", "Webhook"])
@@ -71,7 +73,8 @@ def validate(obj: Object, old: Object | None) -> list[Cause]:
     return causes
 
 
-def _validate_versions(versions: list[Object]) -> list[Cause]:
+def _validate_versions(versions: list[Object], stored: Object) -> list[Cause]:
+    """stored: schemas by version, as the definition has them so far; their rules are not compiled again."""
     causes: list[Cause] = []
     if not versions:
         causes.append(errors.required("spec.versions", "must have at least one version"))
@@ -96,7 +99,10 @@ def _validate_versions(versions: list[Object]) -> list[Cause]:
         if not schema:
             causes.append(errors.required(f"{at}.schema.openAPIV3Schema", "schemas are required"))
         else:
-            causes += structural.check(schema, f"{at}.schema.openAPIV3Schema", top=True)
+            wrong = structural.check(schema, f"{at}.schema.openAPIV3Schema", top=True)
+            causes += wrong
+            if not wrong and stored.get(name) != version["schema"]:
+                causes += _validate_rules(schema, f"{at}.schema.openAPIV3Schema")
         for place, column in enumerate(version.get("additionalPrinterColumns") or ()):
             where = f"{at}.additionalPrinterColumns[{place}]"
             if column.get("type") not in _COLUMN_TYPES:
@@ -108,17 +114,22 @@ def _validate_versions(versions: list[Object]) -> list[Cause]:
     return causes
 
 
+def _validate_rules(schema: Object, at: str) -> list[Cause]:
+    node = from_openapi(schema, metadata=dsl.types()["ObjectMeta"], top=True)
+    if not has_rules(node):
+        return []
+    from tortie.apiserver.schema import rules  # late: most servers never meet an expression
+
+    problems: list[Cause] = []
+    rules.compile_rules(node, path=at, problems=problems)
+    return problems
+
+
 def prepare(call: Call, obj: Object, old: Object | None) -> None:
     """Settles names and conditions, and keeps track of versions that objects may be stored in."""
     if call.info.subresource == "status":
         return
     spec = obj["spec"]
-    for version in spec.get("versions") or ():
-        if structural.has_rules(objects.get(version, "schema", "openAPIV3Schema")):
-            call.warn(
-                f"spec.versions[{version.get('name')}]: x-kubernetes-validations (CEL) are kept and shown, but this "
-                "API server does not enforce them"
-            )
     if old is None:
         finalizers = obj["metadata"].setdefault("finalizers", [])
         if FINALIZER not in finalizers:

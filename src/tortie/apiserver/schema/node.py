@@ -63,6 +63,12 @@ class Node:
         return self.type == ARRAY and self.list_type != "atomic"
 
 
+def has_rules(node: Node) -> bool:
+    """Whether there is a CEL rule on the node or below."""
+    below = [*node.properties.values(), node.items, node.values]
+    return bool(node.rules) or any(b is not None and b is not node and has_rules(b) for b in below)
+
+
 FREE = Node(type=ANY, preserve=True)
 
 _CHECKS = (

@@ -74,12 +74,3 @@ def check(schema: Any, path: str, *, top: bool = False) -> list[Cause]:
             errors.required(f"{path}.x-kubernetes-list-map-keys", "must not be empty if x-kubernetes-list-type is map")
         )
     return causes
-
-
-def has_rules(schema: Any) -> bool:
-    """Whether the schema carries validation rules in CEL."""
-    if isinstance(schema, Mapping):
-        if schema.get("x-kubernetes-validations"):
-            return True
-        return any(has_rules(v) for v in schema.values())
-    return isinstance(schema, list) and any(has_rules(v) for v in schema)

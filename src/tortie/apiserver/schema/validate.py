@@ -1,7 +1,8 @@
 """Validates objects of custom kinds against their structural schema.
 
 In: a schema node, the new object, and on update the old one. Out: causes in the words of the Kubernetes API. What an
-update leaves as it was is not complained about again (ratcheting). Pure.
+update leaves as it was is not complained about again (ratcheting), except where Kubernetes documents otherwise: fields
+that are required, doubles in lists of type set or map, and combinations (allOf, anyOf, oneOf, not). Pure.
 """
 
 import ipaddress
@@ -23,15 +24,14 @@ _MISSING: Any = object()
 
 def validate(node: Node, value: Any, path: str, old: Any = _MISSING) -> list[Cause]:
     """Causes for `value`; `old` is what stood there before, if anything."""
-    if old is not _MISSING and old == value:
-        return []
-    causes = _check_type(node, value, path)
+    same = old is not _MISSING and old == value
+    causes = [] if same else _check_type(node, value, path)
     if causes:
         return causes
     if value is None:
         return []
     if node.checks:
-        causes += checks(node.checks, value, path, node.type)
+        causes += _combinations(node.checks, value, path) if same else checks(node.checks, value, path, node.type)
     if isinstance(value, dict):
         causes += _object(node, value, path, old)
     elif isinstance(value, list):
@@ -63,11 +63,12 @@ def _check_type(node: Node, value: Any, path: str) -> list[Cause]:
             if node.int_or_string:
                 good = isinstance(value, int | str) and not isinstance(value, bool)
                 if not good:
-                    return [_wrong_type(path, _type_word(value), "integer,string")]
-    return [] if good else [_wrong_type(path, _type_word(value), node.type)]
+                    return [_wrong_type(path, type_word(value), "integer,string")]
+    return [] if good else [_wrong_type(path, type_word(value), node.type)]
 
 
-def _type_word(value: Any) -> str:
+def type_word(value: Any) -> str:
+    """The OpenAPI type of a value."""
     if isinstance(value, bool):
         return "boolean"
     if isinstance(value, str):
@@ -105,25 +106,26 @@ def _object(node: Node, value: Mapping[str, Any], path: str, old: Any) -> list[C
 
 def _array(node: Node, value: list[Any], path: str, old: Any) -> list[Cause]:
     causes: list[Cause] = []
-    before = {_identity(node, item): item for item in old} if isinstance(old, list) else {}
+    before = {identity(node, item): item for item in old} if isinstance(old, list) else {}
     seen: set[str] = set()
     for index, item in enumerate(value):
         place = f"{path}[{index}]"
         if node.items is not None:
-            key = _identity(node, item) if node.list_type != "atomic" or isinstance(old, list) else ""
+            key = identity(node, item) if node.list_type != "atomic" or isinstance(old, list) else ""
             causes += validate(node.items, item, place, before.get(key, _MISSING))
         if node.list_type in {"set", "map"}:
-            identity = _identity(node, item)
-            if identity in seen:
+            unique = identity(node, item)
+            if unique in seen:
                 shown = (
                     item if node.list_type == "set" else {k: item.get(k) for k in node.keys if isinstance(item, dict)}
                 )
                 causes.append(errors.duplicate(place, shown))
-            seen.add(identity)
+            seen.add(unique)
     return causes
 
 
-def _identity(node: Node, item: Any) -> str:
+def identity(node: Node, item: Any) -> str:
+    """What tells an item of a list from the others: its keys in a list of type map, else the whole of it."""
     if node.list_type == "map" and isinstance(item, dict):
         return json.dumps([item.get(k) for k in node.keys])
     return json.dumps(item, sort_keys=True)
@@ -239,7 +241,7 @@ def raw(schema: Mapping[str, Any], value: Any, path: str) -> list[Cause]:
     """Checks the plain JSON schema of a combination, which may say something about fields below."""
     wanted = schema.get("type")
     if wanted and _check_type(Node(type=wanted), value, path):
-        return [_wrong_type(path, _type_word(value), wanted)]
+        return [_wrong_type(path, type_word(value), wanted)]
     causes = checks(schema, value, path, "")
     if isinstance(value, dict):
         for name in schema.get("required") or ():
