@@ -88,17 +88,44 @@ def test_unknown_fields_of_a_policy_warn_and_are_dropped(http: Http) -> None:
     assert strict.status == 400
 
 
-def test_overlapping_pools_are_refused(http: Http) -> None:
+def test_a_pool_that_overlaps_another_is_stored_but_assigns_nothing(http: Http) -> None:
     def pool(name: str, cidr: str) -> dict:
         return {"metadata": {"name": name}, "spec": {"cidr": cidr}}
 
     made = http.ok("POST", f"{V3}/ippools", pool("one", "10.10.0.0/16"))
     assert made["spec"]["blockSize"] == 26
-    refused = http("POST", f"{V3}/ippools", pool("two", "10.10.4.0/24"))
-    assert refused.status == 422
-    assert "overlaps with pool one" in refused.json["message"]
+    assert "status" not in made
+    loser = http.ok("POST", f"{V3}/ippools", pool("two", "10.10.4.0/24"))
+    (condition,) = loser["status"]["conditions"]
+    assert (condition["type"], condition["status"], condition["reason"]) == ("Allocatable", "False", "CIDROverlap")
+    assert "overlaps with pool one" in condition["message"]
+    relabelled = {"metadata": {"labels": {"a": "b"}}}
+    kept = http.ok("PATCH", f"{V3}/ippools/two", relabelled, content=MERGE)
+    assert kept["status"] == loser["status"]
     changed = http("PATCH", f"{V3}/ippools/one", {"spec": {"cidr": "10.11.0.0/16"}}, content=MERGE)
     assert changed.status == 422
+
+
+def test_a_setting_of_the_console_belongs_to_its_group_and_user(http: Http) -> None:
+    group = {"metadata": {"name": "mine"}, "spec": {"description": "d", "filterType": "User"}}
+    owner = http.ok("POST", f"{V3}/uisettingsgroups", group)
+    layer = {"group": "mine", "description": "d", "layer": {"nodes": []}, "user": "somebody-else"}
+    made = http.ok("POST", f"{V3}/uisettings", {"metadata": {"name": "mine.a"}, "spec": layer})
+    assert made["spec"]["user"] == "kubernetes-admin"
+    assert [(o["kind"], o["name"], o["uid"]) for o in made["metadata"]["ownerReferences"]] == [
+        ("UISettingsGroup", "mine", owner["metadata"]["uid"])
+    ]
+    other = {"spec": {"user": "somebody-else"}}
+    assert http("PATCH", f"{V3}/uisettings/mine.a", other, content=MERGE).status == 422
+    layer.pop("user")
+    replaced = {**made, "spec": {**layer, "description": "e"}}
+    assert http.ok("PUT", f"{V3}/uisettings/mine.a", replaced)["spec"]["user"] == "kubernetes-admin"
+
+
+def test_a_managed_cluster_is_unknown_at_first(http: Http) -> None:
+    made = http.ok("POST", f"{V3}/managedclusters", {"metadata": {"name": "east"}, "spec": {}})
+    (condition,) = made["status"]["conditions"]
+    assert (condition["type"], condition["status"]) == ("ManagedClusterConnected", "Unknown")
 
 
 def test_the_kinds_of_the_catalogue_that_have_a_status_serve_it(http: Http) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import tortie.felix
 from tortie.model import reference
-from tortie.model.admission import admit
+from tortie.model.admission import ServingMode, admit
 from tortie.model.catalog import FELIX_CONFIGURATIONS
 from tortie.model.convert.configuration import parameter_text
 from tortie.model.schema import openapi_schema
@@ -140,11 +140,14 @@ _SPECS = st.lists(st.sampled_from(sorted(_VALUES)), unique=True, max_size=10).fl
 @settings(max_examples=300, deadline=None)
 @given(_SPECS)
 def test_what_the_api_accepts_survives_storage_and_is_understood_by_felix(spec: dict[str, Any]) -> None:
+    aggregated = admit(
+        FELIX_CONFIGURATIONS, {"metadata": {"name": "default"}, "spec": spec}, None, mode=ServingMode.AGGREGATED
+    )
+    assert aggregated.errors == []
     admission = admit(FELIX_CONFIGURATIONS, {"metadata": {"name": "default"}, "spec": spec}, None)
     assert admission.errors == []
     stored = admission.object
-    if "bpfConnectTimeLoadBalancingEnabled" not in spec:  # it sets the fields that replace it
-        assert spec.items() <= stored["spec"].items()
+    assert spec.items() <= stored["spec"].items()
     again = admit(FELIX_CONFIGURATIONS, stored, stored)
     assert (again.errors, again.object) == ([], stored)
     struct = msgspec.convert(stored, FelixConfiguration)

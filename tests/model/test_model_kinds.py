@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tortie.model import catalog
-from tortie.model.admission import admit, cross_check
+from tortie.model.admission import ServingMode, admit, cross_check
 from tortie.model.resource import Resource
 
 Case = tuple[Resource[Any], dict[str, Any]]
@@ -60,7 +60,7 @@ ACCEPTED: list[Case] = [
     (catalog.IPAM_CONFIGURATIONS, {"strictAffinity": True, "autoAllocateBlocks": False, "maxBlocksPerHost": 5}),
     (catalog.IPAM_CONFIGURATIONS, {"ipCooldownSeconds": 1200, "kubeVirtVMAddressPersistence": "Disabled"}),
     (catalog.BLOCK_AFFINITIES, {"state": "confirmed", "node": "n", "cidr": "10.0.0.0/26", "type": "host"}),
-    (BGP, {"asNumber": "65001", "logSeverityScreen": "info", "listenPort": 1790, "bindMode": "NodeIP"}),
+    (BGP, {"asNumber": 65001, "logSeverityScreen": "info", "listenPort": 1790, "bindMode": "NodeIP"}),
     (BGP, {"communities": [COMMUNITY], "prefixAdvertisements": [PREFIX]}),
     (BGP, {"serviceClusterIPs": [{"cidr": "10.96.0.0/12"}], "ignoredInterfaces": ["docker*", "eth0"]}),
     (BGP, {"nodeMeshPassword": SECRET, "nodeMeshMaxRestartTime": "1m30s", "nodeToNodeMeshEnabled": True}),
@@ -74,7 +74,7 @@ ACCEPTED: list[Case] = [
     (FILTER, rule()),
     (FILTER, rule(cidr="10.0.0.0/8", matchOperator="In", prefixLength={"min": 8, "max": 32})),
     (FILTER, {"exportV6": [{"action": "Reject", "cidr": "fd00::/8", "matchOperator": "Equal", "interface": "eth*"}]}),
-    (FILTER, rule(operations=[{"addCommunity": {"value": "1:2"}}, {"prependASPath": {"prefix": [1, "1.1"]}}])),
+    (FILTER, rule(operations=[{"addCommunity": {"value": "1:2"}}, {"prependASPath": {"prefix": [1, 65537]}}])),
     (FILTER, rule(communities={"values": ["1:2:3"]}, peerType="eBGP", priority=100, asPathPrefix=[1])),
     (catalog.CLUSTER_INFORMATIONS, {}),
     (KCC, {"controllers": {}}),
@@ -343,45 +343,53 @@ def test_pools_may_not_overlap_each_other_nor_blocks_of_another_size() -> None:
             ],
         }.get(resource.plural, [])
 
-    def check(name: str, cidr: str, size: int = 26) -> list[str]:
+    def check(name: str, cidr: str, size: int = 26, mode: ServingMode = ServingMode.AGGREGATED) -> list[str]:
         obj = {"metadata": {"name": name}, "spec": {"cidr": cidr, "blockSize": size}}
-        return [str(error) for error in cross_check(POOL, obj, cluster)]
+        return [str(error) for error in cross_check(POOL, obj, cluster, mode=mode)]
 
     assert check("a", "10.0.0.0/16") == []
     assert check("new", "10.1.0.0/16") == []
     assert check("new", "10.0.128.0/17") == [
         'spec.cidr: Invalid value: "10.0.128.0/17": overlaps with pool a (10.0.0.0/16)'
     ]
+    assert check("new", "10.0.128.0/17", mode=ServingMode.NATIVE) == [], "natively a condition reports it"
     assert check("new", "fd00::/64", 122) == []
     assert check("new", "10.9.0.0/16") == []
     assert check("new", "10.9.0.0/16", 27)[0].startswith("spec.blockSize")
+    assert check("new", "10.9.0.0/16", 27, ServingMode.NATIVE)[0].startswith("spec.blockSize")
     assert check("new", "10.8.0.0/16", 27) == []
 
 
-def test_felix_configurations_get_the_values_that_clients_write() -> None:
-    stored = admit(FELIX, {"metadata": {"name": "default"}, "spec": {}}, None).object["spec"]
-    assert stored == {
+def test_felix_configurations_get_few_defaults_and_more_from_the_aggregated_server() -> None:
+    def stored(mode: ServingMode) -> Any:
+        return admit(FELIX, {"metadata": {"name": "default"}, "spec": {}}, None, mode=mode).object["spec"]
+
+    native = {"nftablesMode": "Auto", "nftablesFlowTableOffload": "Disabled"}
+    assert stored(ServingMode.NATIVE) == native
+    assert stored(ServingMode.AGGREGATED) == {
+        **native,
         "floatingIPs": "Disabled",
         "bpfConnectTimeLoadBalancing": "TCP",
         "bpfHostNetworkedNATWithoutCTLB": "Enabled",
-        "nftablesMode": "Auto",
-        "nftablesFlowTableOffload": "Disabled",
     }
 
 
 @pytest.mark.parametrize(("old", "mode"), [(True, "Enabled"), (False, "Disabled")])
 def test_the_deprecated_switch_of_load_balancing_sets_its_successors(old: bool, mode: str) -> None:
     spec = {"bpfConnectTimeLoadBalancingEnabled": old}
-    stored = admit(FELIX, {"metadata": {"name": "default"}, "spec": spec}, None).object["spec"]
+    obj = {"metadata": {"name": "default"}, "spec": spec}
+    stored = admit(FELIX, obj, None, mode=ServingMode.AGGREGATED).object["spec"]
     assert stored["bpfConnectTimeLoadBalancing"] == mode
     assert stored["bpfHostNetworkedNATWithoutCTLB"] == "Disabled"
 
 
-def test_as_numbers_are_stored_as_numbers() -> None:
+def test_as_numbers_are_stored_as_numbers_by_the_aggregated_server_and_must_be_numbers_natively() -> None:
     """Detail 32."""
     spec = {"peerIP": "192.0.2.1", "asNumber": "1.10", "localASNumber": "65000"}
-    stored = admit(PEER, {"metadata": {"name": "p"}, "spec": spec}, None).object["spec"]
+    obj = {"metadata": {"name": "p"}, "spec": spec}
+    stored = admit(PEER, obj, None, mode=ServingMode.AGGREGATED).object["spec"]
     assert (stored["asNumber"], stored["localASNumber"]) == (65546, 65000)
+    assert [error.path for error in admit(PEER, obj, None).errors] == ["spec.asNumber", "spec.localASNumber"]
 
 
 @pytest.mark.parametrize(("given", "stored"), [({}, True), ({"datastoreReady": False}, False)])

@@ -9,19 +9,26 @@ from typing import Any
 import pytest
 
 from tortie.model import catalog
-from tortie.model.admission import Admission, admit, check_delete, cross_check
+from tortie.model.admission import Admission, ServingMode, admit, check_delete, cross_check
 from tortie.model.resource import Resource
 
 ALLOW = {"action": "Allow"}
 
 
-def write(resource: Resource[Any], spec: Any, *, name: str = "p", **metadata: Any) -> Admission:
+def write(
+    resource: Resource[Any],
+    spec: Any,
+    *,
+    name: str = "p",
+    mode: ServingMode = ServingMode.NATIVE,
+    **metadata: Any,
+) -> Admission:
     identity = {"name": name, "namespace": "ns"} if resource.namespaced else {"name": name}
-    return admit(resource, {"metadata": {**identity, **metadata}, "spec": spec}, None)
+    return admit(resource, {"metadata": {**identity, **metadata}, "spec": spec}, None, mode=mode)
 
 
-def errors(resource: Resource[Any], spec: Any, **metadata: Any) -> list[str]:
-    return [str(error) for error in write(resource, spec, **metadata).errors]
+def errors(resource: Resource[Any], spec: Any, *, mode: ServingMode = ServingMode.NATIVE, **metadata: Any) -> list[str]:
+    return [str(error) for error in write(resource, spec, mode=mode, **metadata).errors]
 
 
 @pytest.mark.parametrize("resource", catalog.POLICIES, ids=lambda r: r.kind)
@@ -58,7 +65,7 @@ def test_an_empty_list_of_rules_counts_where_objects_are_stored_as_they_are(
     obj = {"metadata": {"name": "p", "namespace": "ns"}, "spec": spec}
     for resource in catalog.POLICIES:
         assert admit(resource, obj, None).object["spec"]["types"] == native
-        assert admit(resource, obj, None, native=False).object["spec"]["types"] == aggregated
+        assert admit(resource, obj, None, mode=ServingMode.AGGREGATED).object["spec"]["types"] == aggregated
     staged = catalog.STAGED_KUBERNETES_NETWORK_POLICIES
     wanted = ["Ingress", "Egress"] if "Egress" in native else ["Ingress"]
     assert admit(staged, {**obj, "spec": _kubernetes(spec)}, None).object["spec"]["policyTypes"] == wanted
@@ -86,13 +93,10 @@ def test_good_names_of_namespaced_policies(name: str) -> None:
 @pytest.mark.parametrize(
     ("resource", "name"),
     [
-        (catalog.NETWORK_POLICIES, "a.b.c"),
         (catalog.NETWORK_POLICIES, "Upper"),
         (catalog.NETWORK_POLICIES, "a_b"),
         (catalog.NETWORK_POLICIES, "x" * 254),
         (catalog.STAGED_NETWORK_POLICIES, "a..b"),
-        (catalog.GLOBAL_NETWORK_POLICIES, "knp.default.x"),
-        (catalog.STAGED_GLOBAL_NETWORK_POLICIES, "a.b.c"),
         (catalog.TIERS, "a.b"),
         (catalog.TIERS, "x" * 64),
         (catalog.CLUSTER_INFORMATIONS, "other"),
@@ -102,7 +106,26 @@ def test_good_names_of_namespaced_policies(name: str) -> None:
     ],
 )
 def test_bad_names_are_refused(resource: Resource[Any], name: str) -> None:
-    assert errors(resource, {"controllers": {}}, name=name)[0].startswith("metadata.name: Invalid value")
+    for mode in ServingMode:
+        found = errors(resource, {"controllers": {}}, mode=mode, name=name)
+        assert found[0].startswith("metadata.name: Invalid value")
+
+
+@pytest.mark.parametrize(
+    ("resource", "name"),
+    [
+        (catalog.NETWORK_POLICIES, "a.b.c"),
+        (catalog.NETWORK_POLICIES, "x" * 64),
+        (catalog.NETWORK_POLICIES, "knp.other.x"),
+        (catalog.STAGED_NETWORK_POLICIES, "a.b.c.d"),
+        (catalog.GLOBAL_NETWORK_POLICIES, "knp.default.x"),
+        (catalog.STAGED_GLOBAL_NETWORK_POLICIES, "a.b.c"),
+    ],
+)
+def test_only_the_aggregated_server_knows_that_names_of_policies_have_parts(resource: Any, name: str) -> None:
+    assert errors(resource, {}, name=name) == []
+    found = errors(resource, {}, mode=ServingMode.AGGREGATED, name=name)
+    assert found[0].startswith("metadata.name: Invalid value")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tortie.model.admission import admit
+from tortie.model.admission import ServingMode, admit
 from tortie.model.catalog import GLOBAL_NETWORK_POLICIES, NETWORK_POLICIES
 
 
@@ -99,7 +99,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (allow(protocol="ICMP", icmp={"type": 1, "code": 256}), "icmp.code: Invalid"),
     # Detail 4.
     (allow(destination={"ports": [80]}), "destination.ports: Invalid value: 80"),
-    (allow(destination={"ports": ["http", "80"]}), "destination.ports: Invalid value: 80"),
+    (allow(destination={"ports": ["http", "80"]}), 'destination.ports: Invalid value: "80"'),
     (allow(protocol="ICMP", destination={"ports": [80]}), "destination.ports: Invalid"),
     (allow(protocol="UDPLite", source={"notPorts": ["http"]}), "source.notPorts: Invalid"),
     (allow(notProtocol="TCP", source={"ports": [80]}), "source.ports: Invalid"),
@@ -206,10 +206,12 @@ def test_services_need_a_namespace_in_a_global_policy() -> None:
     assert problems(source(services={"name": "db"}), namespaced=False)[0].startswith("source.services.namespace: Req")
 
 
-def test_ports_and_protocols_are_stored_in_one_form() -> None:
-    """Numeric text becomes a number; ranges and names stay text."""
+def test_ports_and_protocols_are_stored_in_one_form_by_the_aggregated_server() -> None:
+    """Numeric text becomes a number; ranges and names stay text. Natively everything stays as it was written."""
     spec = {"ingress": [{"action": "Allow", "protocol": "6", "destination": {"ports": ["80", "1:2", "5:5", "http"]}}]}
-    stored = admit(NETWORK_POLICIES, {"metadata": {"name": "p", "namespace": "ns"}, "spec": spec}, None).object
+    obj = {"metadata": {"name": "p", "namespace": "ns"}, "spec": spec}
+    assert admit(NETWORK_POLICIES, obj, None).object["spec"]["ingress"] == spec["ingress"]
+    stored = admit(NETWORK_POLICIES, obj, None, mode=ServingMode.AGGREGATED).object
     rule = stored["spec"]["ingress"][0]
     assert rule["protocol"] == 6
     assert rule["destination"]["ports"] == [80, "1:2", 5, "http"]

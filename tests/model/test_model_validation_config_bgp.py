@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from validation_cases import Case, every_case_has_both, judge, parameters
+from validation_cases import Case, Expected, Verdicts, every_case_has_both, judge, parameters
 
 from tortie.model import catalog as c
 from tortie.model.resource import Resource
@@ -45,9 +45,9 @@ CONFIGURATION: list[Case] = [
     ("mesh as text", {"nodeToNodeMeshEnabled": "yes"}, "spec.nodeToNodeMeshEnabled"),
     ("least AS number", {"asNumber": 0}, None),
     ("greatest AS number", {"asNumber": 4_294_967_295}, None),
-    ("AS number as text", {"asNumber": "65001"}, None),
-    ("AS number with a dot", {"asNumber": "1.10"}, None),
-    ("AS number with leading zeros", {"asNumber": "001.0010"}, None),
+    ("AS number as text", {"asNumber": "65001"}, Verdicts("spec.asNumber", None)),
+    ("AS number with a dot", {"asNumber": "1.10"}, Verdicts("spec.asNumber", None)),
+    ("AS number with leading zeros", {"asNumber": "001.0010"}, Verdicts("spec.asNumber", None)),
     ("AS number too great", {"asNumber": 4_294_967_296}, "spec.asNumber"),
     ("AS number negative", {"asNumber": -1}, "spec.asNumber"),
     ("AS number in words", {"asNumber": "one"}, "spec.asNumber"),
@@ -172,7 +172,7 @@ PEER: list[Case] = [
         {"localWorkloadSelector": "has(bgp)", "peerSelector": "has(rr)"},
         "spec.peerSelector",
     ),
-    ("local AS number", {"peerIP": "192.0.2.1", "localASNumber": "1.1"}, None),
+    ("local AS number", {"peerIP": "192.0.2.1", "localASNumber": "1.1"}, Verdicts("spec.localASNumber", None)),
     ("local AS number too great", {"localASNumber": 2**32}, "spec.localASNumber"),
     ("old switch of next hops", {"keepOriginalNextHop": True}, None),
     ("both switches of next hops", {"keepOriginalNextHop": True, "nextHopMode": "Self"}, "spec.nextHopMode"),
@@ -243,7 +243,8 @@ FILTER: list[Case] = [
     ("no community", v4(communities={"values": []}), f"{RULE}.communities.values"),
     ("community with a leading zero", v4(communities={"values": ["01:2"]}), f"{RULE}.communities.values[0]"),
     ("community too long", v4(communities={"values": ["1:" + "2" * 31]}), f"{RULE}.communities.values[0]"),
-    ("beginning of the path", v4(asPathPrefix=[1, "65000", "1.1"]), None),
+    ("beginning of the path", v4(asPathPrefix=[1, 65000]), None),
+    ("beginning as text", v4(asPathPrefix=[1, "1.1"]), Verdicts(f"{RULE}.asPathPrefix[1]", None)),
     ("beginning that is no AS number", v4(asPathPrefix=["x"]), f"{RULE}.asPathPrefix[0]"),
     ("metric", v4(priority=2_147_483_646), None),
     ("metric 0", v4(priority=0), f"{RULE}.priority"),
@@ -282,7 +283,7 @@ ON_DEFAULT_ONLY: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize(("resource", "spec", "path"), parameters(CASES))
 def test_a_spec_is_accepted_or_refused_at_the_field_at_fault(
-    resource: Resource[Any], spec: dict[str, Any], path: str | None
+    resource: Resource[Any], spec: dict[str, Any], path: Expected
 ) -> None:
     judge(resource, spec, path)
 

@@ -6,7 +6,7 @@ One case a line (spec/resources.md 0.3, 1.4; apiserver-controllers-clis.md 3.2).
 from typing import Any
 
 import pytest
-from validation_cases import Case, every_case_has_both, judge, named, parameters, survives
+from validation_cases import Case, Expected, every_case_has_both, judge, named, parameters, survives
 
 from tortie.model import catalog as c
 from tortie.model.admission import admit
@@ -176,7 +176,7 @@ CASES: dict[Resource[Any], list[Case]] = {
 
 @pytest.mark.parametrize(("resource", "spec", "path"), parameters(CASES))
 def test_a_spec_is_accepted_or_refused_at_the_field_at_fault(
-    resource: Resource[Any], spec: dict[str, Any], path: str | None
+    resource: Resource[Any], spec: dict[str, Any], path: Expected
 ) -> None:
     judge(resource, spec, path)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from validation_cases import Case, judge, parameters
+from validation_cases import Case, Expected, judge, parameters
 
 from tortie.model.catalog import FELIX_CONFIGURATIONS as FELIX
 from tortie.model.v3.felix_parameters import PARAMETERS, Parameter
@@ -185,12 +185,12 @@ SPECIAL: list[Case] = [
 
 
 @pytest.mark.parametrize(("resource", "spec", "path"), parameters({FELIX: TABLE}))
-def test_the_type_range_and_words_of_every_parameter_hold(resource: Any, spec: Any, path: str | None) -> None:
+def test_the_type_range_and_words_of_every_parameter_hold(resource: Any, spec: Any, path: Expected) -> None:
     judge(resource, spec, path)
 
 
 @pytest.mark.parametrize(("resource", "spec", "path"), parameters({FELIX: SPECIAL}))
-def test_what_has_a_form_of_its_own_is_accepted_or_refused(resource: Any, spec: Any, path: str | None) -> None:
+def test_what_has_a_form_of_its_own_is_accepted_or_refused(resource: Any, spec: Any, path: Expected) -> None:
     judge(resource, spec, path)
 
 

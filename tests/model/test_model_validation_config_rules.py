@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from validation_cases import Case, every_case_has_both, judge, named, parameters, survives
+from validation_cases import Case, Expected, every_case_has_both, judge, named, parameters, survives
 
 from tortie.model import catalog as c
 from tortie.model import convert
@@ -197,7 +197,7 @@ CASES: dict[Resource[Any], list[Case]] = {
 
 @pytest.mark.parametrize(("resource", "spec", "path"), parameters(CASES))
 def test_a_policy_is_accepted_or_refused_at_the_field_at_fault(
-    resource: Resource[Any], spec: dict[str, Any], path: str | None
+    resource: Resource[Any], spec: dict[str, Any], path: Expected
 ) -> None:
     judge(resource, spec, path, name="p")
 

@@ -12,7 +12,7 @@ from tortie.apiserver import errors, jsonpath, tiers
 from tortie.apiserver.context import Call
 from tortie.apiserver.errors import Cause
 from tortie.apiserver.kinds import Hooks, Kind, Subresource, Table
-from tortie.apiserver.objects import text
+from tortie.apiserver.objects import text, timestamp
 from tortie.apiserver.schema import dsl
 from tortie.apiserver.schema.node import Node, from_openapi
 from tortie.model import admission, catalog, schema
@@ -63,7 +63,9 @@ def _hooks(resource: Resource[Any]) -> Hooks:
         obj.update(admitted)
         causes = [_cause(e) for e in result.errors]
         if not causes:
-            causes = [_cause(e) for e in admission.cross_check(resource, obj, _lister(call))]
+            lister = _lister(call)
+            admission.server_fields(resource, obj, old, lister, user=call.user.name, now=timestamp(call.context.now()))
+            causes = [_cause(e) for e in admission.cross_check(resource, obj, lister, old=old)]
         if causes:
             raise errors.invalid(resource.group, resource.kind, obj["metadata"].get("name", ""), causes)
 

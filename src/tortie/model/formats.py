@@ -143,6 +143,15 @@ def canonical_net(text: str) -> str:
     return network(text).with_prefixlen
 
 
+def overlap(one: str, other: str) -> bool:
+    """Whether two networks share an address; False if either is none."""
+    try:
+        first, second = network(one), network(other)
+    except ValueError:
+        return False
+    return first.version == second.version and first.overlaps(second)
+
+
 def version_of(cidr: str) -> int:
     """4 or 6, from the look of a canonical address or CIDR."""
     return 6 if ":" in cidr else 4

@@ -92,6 +92,8 @@ def _notes(parameter: Parameter) -> Iterator[str]:
         yield f"Calico's default: `{parameter.editions[0]}` in open source, `{parameter.editions[1]}` in Enterprise"
     if parameter.schema_default:
         yield "written as a default"
+    if parameter.written_default:
+        yield "written as a default by the aggregated API server"
     if parameter.fatal:
         yield "a bad value stops Felix"
     if parameter.field in _LIVE:

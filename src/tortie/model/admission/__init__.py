@@ -22,14 +22,26 @@ from tortie.model.admission import (
     normalise,
     policies,
 )
-from tortie.model.admission.cross import Lister, check_delete, cross_check
+from tortie.model.admission.cross import check_delete, cross_check
 from tortie.model.admission.naming import check_metadata
 from tortie.model.admission.problems import Problems
+from tortie.model.admission.server import Lister, server_fields
 from tortie.model.resource import Resource
 from tortie.model.schema import openapi_schema
+from tortie.model.serving import ServingMode
 from tortie.model.structural import Check, ErrorType, FieldError, apply
 
-__all__ = ["Admission", "ErrorType", "FieldError", "Lister", "admit", "check_delete", "cross_check"]
+__all__ = [
+    "Admission",
+    "ErrorType",
+    "FieldError",
+    "Lister",
+    "ServingMode",
+    "admit",
+    "check_delete",
+    "cross_check",
+    "server_fields",
+]
 
 Object = dict[str, Any]
 
@@ -45,14 +57,14 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """What is special about one kind. normalise, before and defaults change JSON in place: before for defaults that
-    come before those of the schema, defaults for the others, native_defaults for those of native mode if they differ.
-    check and update see structs."""
+    """What is special about one kind. normalise, before and defaults change JSON in place: normalise in aggregated mode
+    alone, before for defaults that come before those of the schema, defaults for the others. keep: fields of the spec
+    that the server made and that an update need not repeat. check and update see structs."""
 
     normalise: Callable[[Object], None] | None = None
     before: Callable[[Object], None] | None = None
-    defaults: Callable[[Object], None] | None = None
-    native_defaults: Callable[[Object], None] | None = None
+    defaults: Callable[[Object, ServingMode], None] | None = None
+    keep: tuple[str, ...] = ()
     check: Callable[[Any, Problems], None] | None = None
     update: Callable[[Any, Any, Problems], None] | None = None
 
@@ -60,13 +72,12 @@ class _Kind:
 _POLICY = _Kind(
     normalise=normalise.normalise_ports,
     defaults=policies.default_policy,
-    native_defaults=policies.default_native_policy,
     check=policies.check_policy,
 )
 _SET = _Kind(check=addresses.check_network_set)
 
 _KINDS: dict[str, _Kind] = {
-    "tiers": _Kind(before=policies.default_tier, check=policies.check_tier),
+    "tiers": _Kind(before=policies.default_built_in_tier, defaults=policies.default_tier, check=policies.check_tier),
     "networkpolicies": _POLICY,
     "globalnetworkpolicies": _POLICY,
     "stagednetworkpolicies": _POLICY,
@@ -74,7 +85,6 @@ _KINDS: dict[str, _Kind] = {
     "clusternetworkpolicies": _Kind(check=cluster_policy.check_cluster_network_policy),
     "stagedkubernetesnetworkpolicies": _Kind(
         defaults=policies.default_staged_kubernetes_policy,
-        native_defaults=policies.default_native_staged_kubernetes_policy,
         check=policies.check_staged_kubernetes_policy,
     ),
     "networksets": _SET,
@@ -92,7 +102,10 @@ _KINDS: dict[str, _Kind] = {
     ),
     "caliconodestatuses": _Kind(check=addresses.check_node_status),
     "clusterinformations": _Kind(defaults=configuration.default_cluster_information),
-    "kubecontrollersconfigurations": _Kind(check=configuration.check_kube_controllers_configuration),
+    "kubecontrollersconfigurations": _Kind(
+        defaults=configuration.default_kube_controllers_configuration,
+        check=configuration.check_kube_controllers_configuration,
+    ),
     "alertexceptions": _Kind(check=alerts.check_alert_exception),
     "bfdconfigurations": _Kind(check=enterprise.check_bfd_configuration),
     "deeppacketinspections": _Kind(check=enterprise.check_deep_packet_inspection),
@@ -109,7 +122,7 @@ _KINDS: dict[str, _Kind] = {
     "policyrecommendationscopes": _Kind(check=enterprise.check_recommendation_scope),
     "remoteclusterconfigurations": _Kind(check=enterprise.check_remote_cluster),
     "securityeventwebhooks": _Kind(check=alerts.check_webhook),
-    "uisettings": _Kind(check=enterprise.check_ui_settings, update=enterprise.check_ui_settings_update),
+    "uisettings": _Kind(keep=("user",), check=enterprise.check_ui_settings, update=enterprise.check_ui_settings_update),
     "uisettingsgroups": _Kind(check=enterprise.check_ui_settings_group),
     "globalwafplugins": _Kind(check=enterprise.check_waf_plugin),
     "wafplugins": _Kind(check=enterprise.check_waf_plugin),
@@ -119,19 +132,23 @@ _KINDS: dict[str, _Kind] = {
 _NOTHING_SPECIAL = _Kind()
 
 
-def admit(resource: Resource[Any], obj: Object, old: Object | None, *, native: bool = True) -> Admission:
+def admit(
+    resource: Resource[Any], obj: Object, old: Object | None, *, mode: ServingMode = ServingMode.NATIVE
+) -> Admission:
     """The object as it will be stored, and what is wrong with it. The arguments are not changed.
 
-    old: the stored object on an update, None on a create. native: whether objects are stored as they are, rather than
-    behind an aggregated API server; the two fill in the types of policies differently (spec/resources.md 6, detail 15).
+    old: the stored object on an update, None on a create. mode: which API server asks.
     """
     kind = _KINDS.get(resource.plural, _NOTHING_SPECIAL)
-    problems = Problems()
+    problems = Problems(mode)
     obj = {"apiVersion": "", "kind": "", **obj} | {"apiVersion": resource.api_version, "kind": resource.kind}
     if obj.get("spec") is None:
         obj["spec"] = {}
     elif kind.normalise is not None or kind.before is not None:
         obj["spec"] = deepcopy(obj["spec"])
+    if old is not None and isinstance(obj["spec"], dict):
+        stored = old.get("spec") or {}
+        obj["spec"] = {**{field: stored[field] for field in kind.keep if field in stored}, **obj["spec"]}
     if isinstance(obj.get("metadata"), dict):
         obj["metadata"] = {name: value for name, value in obj["metadata"].items() if value is not None}
     if old is None:
@@ -139,7 +156,7 @@ def admit(resource: Resource[Any], obj: Object, old: Object | None, *, native: b
     else:
         _check_labels(obj.get("metadata"), resource, problems)
     readable = isinstance(obj["spec"], dict)
-    if readable and kind.normalise is not None:
+    if readable and kind.normalise is not None and mode is ServingMode.AGGREGATED:
         kind.normalise(obj)
     if readable and kind.before is not None:
         kind.before(obj)
@@ -148,14 +165,13 @@ def admit(resource: Resource[Any], obj: Object, old: Object | None, *, native: b
     errors = [*problems.errors, *check.errors]
     if any(error.type in ("TypeInvalid", "Required") for error in check.errors):
         return Admission(pruned, errors, check.unknown)
-    defaults = (kind.native_defaults or kind.defaults) if native else kind.defaults
-    if defaults is not None:
-        defaults(pruned)
+    if kind.defaults is not None:
+        kind.defaults(pruned, mode)
     try:
         new = msgspec.convert(pruned, resource.type)
     except msgspec.ValidationError as error:
         return Admission(pruned, [*errors, _decoding_error(error)], check.unknown)
-    problems = Problems()
+    problems = Problems(mode)
     if kind.check is not None:
         kind.check(new, problems)
     if kind.update is not None and old is not None:

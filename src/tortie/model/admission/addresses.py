@@ -7,6 +7,7 @@ from typing import Any
 
 from tortie.model import formats
 from tortie.model.admission.problems import Problems
+from tortie.model.serving import ServingMode
 from tortie.model.v3.endpoints import HostEndpoint
 from tortie.model.v3.ipam import IPAMConfiguration, IPPool, IPPoolSpec
 from tortie.model.v3.networkset import GlobalNetworkSet, NetworkSet
@@ -51,7 +52,7 @@ def check_node_status(status: CalicoNodeStatus, problems: Problems) -> None:
 # --- pools -----------------------------------------------------------------------------------------------------
 
 
-def default_ip_pool(obj: Object) -> None:
+def default_ip_pool(obj: Object, _: ServingMode) -> None:
     spec = obj["spec"]
     spec["ipipMode"] = spec.get("ipipMode") or "Never"
     spec["vxlanMode"] = spec.get("vxlanMode") or "Never"

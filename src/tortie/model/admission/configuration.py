@@ -4,24 +4,40 @@ For admission. In: objects as JSON for defaults, decoded ones for checks. Out: c
 single field of FelixConfiguration accepts is in `v3/felix_parameters`: its table for the schema, `values` for the rest.
 """
 
+import contextlib
 from typing import Any
+
+import msgspec
 
 from tortie.model import formats
 from tortie.model.admission.problems import Problems
-from tortie.model.v3.cluster import HostEndpointTemplate, KubeControllersConfiguration
+from tortie.model.controllers_defaults import with_defaults
+from tortie.model.serving import ServingMode
+from tortie.model.v3.cluster import (
+    HostEndpointTemplate,
+    KubeControllersConfiguration,
+    KubeControllersConfigurationSpec,
+)
 from tortie.model.v3.felix import FelixConfiguration
 from tortie.model.v3.felix_parameters import PARAMETERS, snake_case
 from tortie.model.v3.felix_parameters.values import field_problems
 
 Object = dict[str, Any]
 
+_WRITTEN = {p.field: p.written_default for p in PARAMETERS.values() if p.written_default}
+
 
 # --- FelixConfiguration ----------------------------------------------------------------------------------------
 
 
-def default_felix_configuration(obj: Object) -> None:
-    """The deprecated switch of connect-time load balancing sets the fields that replace it."""
+def default_felix_configuration(obj: Object, mode: ServingMode) -> None:
+    """What the aggregated server writes besides the schema's defaults. The deprecated switch of connect-time load
+    balancing sets the fields that replace it."""
+    if mode is ServingMode.NATIVE:
+        return
     spec = obj["spec"]
+    for field, value in _WRITTEN.items():
+        spec[field] = spec.get(field) or value
     enabled = spec.get("bpfConnectTimeLoadBalancingEnabled")
     if isinstance(enabled, bool):
         spec["bpfConnectTimeLoadBalancing"] = "Enabled" if enabled else "Disabled"
@@ -47,8 +63,17 @@ def check_felix_configuration(configuration: FelixConfiguration, problems: Probl
 # --- ClusterInformation and KubeControllersConfiguration -------------------------------------------------------
 
 
-def default_cluster_information(obj: Object) -> None:
+def default_cluster_information(obj: Object, _: ServingMode) -> None:
     obj["spec"].setdefault("datastoreReady", True)
+
+
+def default_kube_controllers_configuration(obj: Object, mode: ServingMode) -> None:
+    """The aggregated server writes every default; natively they are worked out when the controllers start."""
+    if mode is ServingMode.AGGREGATED:
+        with contextlib.suppress(msgspec.ValidationError):  # which the next step reports
+            obj["spec"] = msgspec.to_builtins(
+                with_defaults(msgspec.convert(obj["spec"], KubeControllersConfigurationSpec))
+            )
 
 
 def check_kube_controllers_configuration(configuration: KubeControllersConfiguration, problems: Problems) -> None:

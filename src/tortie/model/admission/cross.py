@@ -4,10 +4,10 @@ For whoever stores objects: the API server, and tools that check a set of manife
 function that lists the existing objects of a resource. Out: field errors.
 """
 
-from collections.abc import Callable, Iterable
 from typing import Any
 
 from tortie.model import formats
+from tortie.model.admission.server import Lister, overlapping
 from tortie.model.catalog import (
     EXTERNAL_NETWORKS,
     IP_POOLS,
@@ -19,23 +19,34 @@ from tortie.model.catalog import (
     UI_SETTINGS_GROUPS,
 )
 from tortie.model.resource import Resource
+from tortie.model.serving import ServingMode
 from tortie.model.structural import FieldError
 from tortie.model.v3.tier import BUILT_IN_TIERS, DEFAULT_TIER
 
 Object = dict[str, Any]
-Lister = Callable[[Resource[Any]], Iterable[Object]]
 
+TIER_FINALIZER = "projectcalico.org/tier-controller"
 _TIERED = frozenset(resource.plural for resource in POLICIES)
 
 
-def cross_check(resource: Resource[Any], obj: Object, lister: Lister) -> list[FieldError]:
-    """What is wrong with an admitted object in view of the others. lister: existing objects, this one included."""
+def cross_check(
+    resource: Resource[Any],
+    obj: Object,
+    lister: Lister,
+    *,
+    old: Object | None = None,
+    mode: ServingMode = ServingMode.NATIVE,
+) -> list[FieldError]:
+    """What is wrong with an admitted object in view of the others.
+
+    lister: existing objects, the stored form of this one included. old: the stored object on an update.
+    """
     if resource.plural in _TIERED:
-        return _tier_exists(obj["spec"].get("tier") or DEFAULT_TIER, "spec.tier", lister)
+        return _tier_exists(obj["spec"].get("tier") or DEFAULT_TIER, "spec.tier", lister, old, mode)
     if resource.plural == STAGED_KUBERNETES_NETWORK_POLICIES.plural:
-        return _tier_exists(DEFAULT_TIER, "spec", lister)
+        return _tier_exists(DEFAULT_TIER, "spec", lister, old, mode)
     if resource.plural == IP_POOLS.plural:
-        return _pool_fits(obj, lister)
+        return _pool_fits(obj, lister, mode)
     if resource.plural == UI_SETTINGS.plural:
         group = obj["spec"].get("group", "")
         if not any(other["metadata"]["name"] == group for other in lister(UI_SETTINGS_GROUPS)):
@@ -45,12 +56,17 @@ def cross_check(resource: Resource[Any], obj: Object, lister: Lister) -> list[Fi
     return []
 
 
-def _tier_exists(name: str, path: str, lister: Lister) -> list[FieldError]:
+def _tier_exists(name: str, path: str, lister: Lister, old: Object | None, mode: ServingMode) -> list[FieldError]:
+    """The aggregated server looks at creation only, and lets a policy into a tier that is being deleted: such a tier
+    has no policies there, or its deletion would have been refused."""
+    aggregated = mode is ServingMode.AGGREGATED
+    if aggregated and old is not None:
+        return []
     tiers = {tier["metadata"]["name"]: tier for tier in lister(TIERS)}
     if name not in tiers:
         known = ", ".join(sorted(tiers)) or "none"
         return [FieldError(path, name, f"tier {name} does not exist; the existing tiers are: {known}")]
-    if tiers[name]["metadata"].get("deletionTimestamp"):
+    if not aggregated and tiers[name]["metadata"].get("deletionTimestamp"):
         return [FieldError(path, name, f"tier {name} is being deleted")]
     return []
 
@@ -64,45 +80,35 @@ def _table_is_free(obj: Object, lister: Lister) -> list[FieldError]:
     return []
 
 
-def _pool_fits(pool: Object, lister: Lister) -> list[FieldError]:
-    try:
-        network = formats.network(pool["spec"]["cidr"])
-    except ValueError:
-        return []
-    name = pool["metadata"].get("name")
-    known = False
-    for other in lister(IP_POOLS):
-        if other["metadata"]["name"] == name:
-            known = True
-        elif _overlaps(network, other["spec"].get("cidr", "")):
-            message = f"overlaps with pool {other['metadata']['name']} ({other['spec']['cidr']})"
-            return [FieldError("spec.cidr", pool["spec"]["cidr"], message)]
-    if known:
+def _pool_fits(pool: Object, lister: Lister, mode: ServingMode) -> list[FieldError]:
+    """Overlap with other pools is refused by the aggregated server; natively a condition reports it."""
+    cidr, name = pool["spec"].get("cidr", ""), pool["metadata"].get("name")
+    if mode is ServingMode.AGGREGATED and (other := overlapping(cidr, name, lister)):
+        message = f"overlaps with pool {other['metadata']['name']} ({other['spec']['cidr']})"
+        return [FieldError("spec.cidr", cidr, message)]
+    if any(other["metadata"]["name"] == name for other in lister(IP_POOLS)):
         return []
     size = pool["spec"].get("blockSize")
     for block in lister(IPAM_BLOCKS):
-        cidr = block["spec"].get("cidr", "")
-        if not block["spec"].get("deleted") and _overlaps(network, cidr) and formats.network(cidr).prefixlen != size:
-            message = f"block {cidr} with addresses of this range exists already and has another size"
+        own = block["spec"].get("cidr", "")
+        if not block["spec"].get("deleted") and formats.overlap(cidr, own) and formats.network(own).prefixlen != size:
+            message = f"block {own} with addresses of this range exists already and has another size"
             return [FieldError("spec.blockSize", size, message)]
     return []
 
 
-def _overlaps(network: formats.Network, cidr: str) -> bool:
-    try:
-        other = formats.network(cidr)
-    except ValueError:
-        return False
-    return network.version == other.version and network.overlaps(other)
-
-
-def check_delete(resource: Resource[Any], obj: Object, lister: Lister) -> list[FieldError]:
-    """What forbids the deletion of an object: built-in tiers stay, and so do tiers with policies in them."""
+def check_delete(
+    resource: Resource[Any], obj: Object, lister: Lister, *, mode: ServingMode = ServingMode.NATIVE
+) -> list[FieldError]:
+    """What forbids the deletion of an object: built-in tiers stay, and so do tiers with policies in them, unless they
+    carry the finalizer with which native mode lets the deletion wait for the last policy."""
     if resource.plural != TIERS.plural:
         return []
     name = obj["metadata"]["name"]
     if name in BUILT_IN_TIERS:
         return [FieldError("metadata.name", name, f"the built-in tier {name} cannot be deleted", "Forbidden")]
+    if mode is ServingMode.NATIVE and TIER_FINALIZER in (obj["metadata"].get("finalizers") or ()):
+        return []
     for policies in POLICIES:
         for policy in lister(policies):
             if (policy["spec"].get("tier") or DEFAULT_TIER) == name:

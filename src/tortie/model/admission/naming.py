@@ -9,6 +9,7 @@ from typing import Any
 from tortie.model import formats
 from tortie.model.admission.problems import Problems
 from tortie.model.facts import FACTS, NO_FACTS
+from tortie.model.serving import ServingMode
 
 _NAMESPACED_POLICIES = frozenset({"networkpolicies", "stagednetworkpolicies"})
 _GLOBAL_POLICIES = frozenset({"globalnetworkpolicies", "stagedglobalnetworkpolicies"})
@@ -25,7 +26,7 @@ def check_metadata(plural: str, metadata: Any, problems: Problems) -> None:
     if name:
         if not isinstance(name, str):
             problems.add("metadata.name", name, "must be a string", "TypeInvalid")
-        elif message := name_problem(plural, name):
+        elif message := name_problem(plural, name, problems.mode):
             problems.add("metadata.name", name, message)
     elif not metadata.get("generateName"):
         problems.required("metadata.name", "name or generateName is required")
@@ -43,8 +44,9 @@ def check_metadata(plural: str, metadata: Any, problems: Problems) -> None:
         problems.annotations("metadata.annotations", annotations)
 
 
-def name_problem(plural: str, name: str) -> str:
-    """What is wrong with the name of a new object of this resource."""
+def name_problem(plural: str, name: str, mode: ServingMode) -> str:
+    """What is wrong with the name of a new object of this resource. Only the aggregated server knows that names of
+    policies have parts."""
     if message := formats.name_problem(name):
         return message
     singleton = FACTS.get(plural, NO_FACTS).singleton
@@ -54,6 +56,8 @@ def name_problem(plural: str, name: str) -> str:
         return "the name cluster is reserved for this cluster itself"
     if plural == "tiers":
         return formats.dns_label_problem(name)
+    if mode is ServingMode.NATIVE:
+        return ""
     if plural in _NAMESPACED_POLICIES and not _CONVERTED.fullmatch(name):
         return _policy_name_problem(name)
     if plural in _GLOBAL_POLICIES:

@@ -10,6 +10,7 @@ from tortie.model.admission.kubernetes import check_kubernetes_rules, check_labe
 from tortie.model.admission.naming import TIER_LABEL
 from tortie.model.admission.problems import Problems
 from tortie.model.admission.rules import check_rules
+from tortie.model.serving import ServingMode
 from tortie.model.v3.policy import (
     AnyPolicy,
     GlobalNetworkPolicy,
@@ -19,7 +20,7 @@ from tortie.model.v3.policy import (
     StagedKubernetesNetworkPolicy,
     StagedNetworkPolicySpec,
 )
-from tortie.model.v3.tier import BUILT_IN_TIERS, DEFAULT_TIER, Tier
+from tortie.model.v3.tier import BUILT_IN_TIERS, DEFAULT_TIER, DEFAULT_TIER_ORDER, Tier
 
 Object = dict[str, Any]
 
@@ -27,53 +28,52 @@ Object = dict[str, Any]
 # --- defaults --------------------------------------------------------------------------------------------------
 
 
-def default_policy(obj: Object) -> None:
-    """The tier and its label, and types from the rules; a staged deletion gets no types, which it may not have.
-
-    An empty list of rules is as good as none."""
-    _default_policy(obj, ingress=bool(obj["spec"].get("ingress")), egress=bool(obj["spec"].get("egress")))
-
-
-def default_native_policy(obj: Object) -> None:
-    """The same where objects are stored as they are: there an empty list of rules counts, if it is written."""
-    _default_policy(obj, ingress="ingress" in obj["spec"], egress="egress" in obj["spec"])
-
-
-def _default_policy(obj: Object, *, ingress: bool, egress: bool) -> None:
+def default_policy(obj: Object, mode: ServingMode) -> None:
+    """The tier and its label, and types from the rules; a staged deletion gets no types, which it may not have."""
     spec = obj["spec"]
     spec["tier"] = spec.get("tier") or DEFAULT_TIER
     metadata = obj.setdefault("metadata", {})
     if isinstance(metadata, dict) and isinstance(metadata.get("labels") or {}, dict):
         metadata["labels"] = {**(metadata.get("labels") or {}), TIER_LABEL: spec["tier"]}
-    if spec.get("stagedAction") == "Delete":
-        return
-    if not spec.get("types"):
-        spec["types"] = ["Ingress", "Egress"] if ingress and egress else ["Egress"] if egress else ["Ingress"]
+    ingress, egress = (_counts(spec, direction, mode) for direction in ("ingress", "egress"))
+    types = ["Ingress", "Egress"] if ingress and egress else ["Egress"] if egress else ["Ingress"]
+    _default_types(spec, "types", types, mode)
 
 
-def default_staged_kubernetes_policy(obj: Object) -> None:
-    _default_policy_types(obj, egress=bool(obj["spec"].get("egress")))
-
-
-def default_native_staged_kubernetes_policy(obj: Object) -> None:
-    _default_policy_types(obj, egress="egress" in obj["spec"])
-
-
-def _default_policy_types(obj: Object, *, egress: bool) -> None:
+def default_staged_kubernetes_policy(obj: Object, mode: ServingMode) -> None:
     spec = obj["spec"]
-    if spec.get("stagedAction") != "Delete" and not spec.get("policyTypes"):
-        spec["policyTypes"] = ["Ingress", "Egress"] if egress else ["Ingress"]
+    types = ["Ingress", "Egress"] if _counts(spec, "egress", mode) else ["Ingress"]
+    _default_types(spec, "policyTypes", types, mode)
 
 
-def default_tier(obj: Object) -> None:
+def _counts(spec: Object, direction: str, mode: ServingMode) -> bool:
+    """Whether there are rules for a direction. In native mode an empty list of them counts, if it is written."""
+    return direction in spec if mode is ServingMode.NATIVE else bool(spec.get(direction))
+
+
+def _default_types(spec: Object, field: str, types: list[str], mode: ServingMode) -> None:
+    if spec.get("stagedAction") != "Delete":
+        spec[field] = spec.get(field) or types
+    elif mode is ServingMode.AGGREGATED and spec.get(field) == types:
+        # What another client filled in by the same rule is no wish of the user's.
+        del spec[field]
+
+
+def default_built_in_tier(obj: Object) -> None:
     """The built-in tiers get the order and action that they must have, unless others are written."""
     metadata = obj.get("metadata")
     name = metadata.get("name") if isinstance(metadata, dict) else None
-    if name in BUILT_IN_TIERS and isinstance(obj.get("spec"), dict):
+    if isinstance(name, str) and name in BUILT_IN_TIERS and isinstance(obj.get("spec"), dict):
         order, action = BUILT_IN_TIERS[name]
         spec = obj["spec"]
         spec["order"] = int(order) if spec.get("order") is None else spec["order"]
         spec["defaultAction"] = spec.get("defaultAction") or action
+
+
+def default_tier(obj: Object, mode: ServingMode) -> None:
+    """The order that an absent one counts as is written by the aggregated server alone."""
+    if mode is ServingMode.AGGREGATED:
+        obj["spec"].setdefault("order", int(DEFAULT_TIER_ORDER))
 
 
 # --- checks ----------------------------------------------------------------------------------------------------

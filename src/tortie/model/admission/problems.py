@@ -8,14 +8,21 @@ from typing import Any
 
 from tortie.model import formats
 from tortie.model.selector import SelectorError, parse
+from tortie.model.serving import ServingMode
 from tortie.model.structural import ErrorType, FieldError
 
 
 class Problems:
-    """Collects errors; every method adds at most what its name says and returns nothing."""
+    """Collects errors; every method adds at most what its name says and returns nothing. mode: which API server asks,
+    for the few checks that only one of them makes."""
 
-    def __init__(self) -> None:
+    def __init__(self, mode: ServingMode = ServingMode.NATIVE) -> None:
         self.errors: list[FieldError] = []
+        self.mode = mode
+
+    @property
+    def aggregated(self) -> bool:
+        return self.mode is ServingMode.AGGREGATED
 
     def add(self, path: str, value: Any, message: str, type_: ErrorType = "Invalid") -> None:
         self.errors.append(FieldError(path, value, message, type_))

@@ -22,9 +22,19 @@ class ManagedClusterSpec(ApiStruct, frozen=True, kw_only=True):
     operator_namespace: Annotated[str, doc("Namespace of the operator in the managed cluster.")] = ""
 
 
+class ManagedClusterCondition(ApiStruct, frozen=True, kw_only=True):
+    type: Annotated[str, doc("What the condition is about: ManagedClusterConnected.", required=True)] = ""
+    status: Annotated[
+        str, doc("Whether it holds: True, False or Unknown.", enum=["True", "False", "Unknown"], required=True)
+    ] = ""
+    reason: Annotated[str, doc("Why, in one CamelCase word for programs.")] = ""
+    message: Annotated[str, doc("Why, in words for people.")] = ""
+
+
 class ManagedClusterStatus(ApiStruct, frozen=True, kw_only=True):
     conditions: Annotated[
-        tuple[Condition, ...], doc("ManagedClusterConnected: whether the cluster is connected; Unknown at first.")
+        tuple[ManagedClusterCondition, ...],
+        doc("ManagedClusterConnected: whether the cluster is connected; Unknown at first."),
     ] = ()
 
 

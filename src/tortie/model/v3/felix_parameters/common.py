@@ -104,7 +104,7 @@ TABLE: tuple[Parameter, ...] = (
         "Disabled",
     ),
     switch(
-        "floatingIPs", "Disabled", "Whether floating addresses of workloads are translated.", schema_default="Disabled"
+        "floatingIPs", "Disabled", "Whether floating addresses of workloads are translated.", written_default="Disabled"
     ),
     special(
         "kubeNodePortRanges",

@@ -115,8 +115,9 @@ class Parameter:
     field: the name in FelixConfiguration. default: as written in a FelixConfiguration, "" for unset. choices: the
     allowed values of a choice; fold: whether their case is ignored. fatal: a bad value stops Felix instead of being
     replaced by the default. edition: "E" for a parameter that only the Enterprise schema has, "O" for one that only the
-    open source edition acts on. editions: the defaults of open source and of Enterprise, where they differ. version: 4
-    or 6 for addresses and ranges of one family.
+    open source edition acts on. schema_default: what the schema writes into objects that say nothing; written_default:
+    what the aggregated server writes. editions: the defaults of open source and of Enterprise, where they differ.
+    version: 4 or 6 for addresses and ranges of one family.
     """
 
     field: str
@@ -131,6 +132,7 @@ class Parameter:
     fatal: bool = False
     edition: Literal["", "E", "O"] = ""
     schema_default: str = ""
+    written_default: str = ""
     editions: tuple[str, str] | None = None
     version: Literal[4, 6] | None = None
     extra: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -237,7 +239,19 @@ def special(field: str, kind: Kind, default: str, description: str, **more: Any)
 
 
 _OWN = frozenset(
-    {"choices", "fold", "minimum", "maximum", "pattern", "fatal", "edition", "schema_default", "editions", "version"}
+    {
+        "choices",
+        "fold",
+        "minimum",
+        "maximum",
+        "pattern",
+        "fatal",
+        "edition",
+        "schema_default",
+        "written_default",
+        "editions",
+        "version",
+    }
 )
 
 
