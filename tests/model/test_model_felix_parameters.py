@@ -99,7 +99,9 @@ def values_of(parameter: Parameter) -> st.SearchStrategy[Any]:
         case "duration":
             return _DURATIONS
         case "address":
-            return st.ip_addresses(v=parameter.version).map(str).filter(lambda text: "." not in text or ":" not in text)
+            # Addresses that wrap an IPv4 one are refused.
+            found = st.ip_addresses(v=parameter.version)
+            return found.filter(lambda found: getattr(found, "ipv4_mapped", None) is None).map(str)
         case "cidrs":
             return st.lists(_V4_CIDRS, min_size=1, max_size=3)
         case "ports":
