@@ -4,7 +4,7 @@ VENV  := .venv
 PY    := $(VENV)/bin/python
 LAB   ?= default
 
-.PHONY: up down test lint unit bench install fmt lock docs clean
+.PHONY: up down test lint unit bench install fmt lock docs manifests clean
 
 up: install
 	@$(VENV)/bin/tortie lab up --name $(LAB)
@@ -43,6 +43,10 @@ lock:
 # Writes the pages that are made from tables in the source; a test compares them.
 docs: install
 	$(PY) -m tortie.model.reference > docs/felix-configuration.md
+
+# Writes what is generated under deploy/; a test compares it.
+manifests: install
+	$(PY) -m tortie.cli.generated deploy
 
 clean: down
 	rm -rf $(VENV) .cache

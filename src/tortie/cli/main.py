@@ -13,6 +13,7 @@ import tortie
 _COMMANDS: dict[str, tuple[str, str, str, bool]] = {
     "lab": ("tortie.lab.command", "command", "A whole cluster on this machine: up, status, down.", False),
     "why": ("tortie.cli.why", "command", "Why is this connection allowed or denied?", False),
+    "crds": ("tortie.cli.crds", "command", "Calico's kinds as CustomResourceDefinitions.", False),
     "apiserver": ("tortie.apiserver.command", "command", "The embedded Kubernetes API server.", False),
     "felix": ("tortie.felix.command", "command", "The policy and route agent of a node.", False),
     "confd": ("tortie.routing.command", "command", "Renders BIRD's configuration from BGP resources.", False),

@@ -227,3 +227,26 @@ CLUSTER_NETWORK_POLICY = Facts(
 
 FACTS: Mapping[str, Facts] = MappingProxyType({**_OPEN_SOURCE, **_ENTERPRISE})
 """plural -> facts, for every kind of Calico's groups"""
+
+STORAGE_FIELDS: Mapping[str, Mapping[str, Mapping[str, Any]]] = MappingProxyType(
+    {
+        "ipamconfigurations": {
+            "spec.maxBlocksPerHost": {
+                "type": "integer",
+                "description": "How many blocks a node may own; 0 means 20.",
+                "minimum": 0,
+                "maximum": 2_147_483_647,
+                "default": 0,
+            }
+        },
+        "blockaffinities": {
+            "spec.deleted": {
+                "type": "string",
+                "description": "The text true while the affinity is being deleted, else the text false.",
+                "enum": ["true", "false"],
+                "default": "false",
+            }
+        },
+    }
+)
+"""plural -> path -> schema, for the fields that differ in group crd.projectcalico.org/v1"""
