@@ -12,8 +12,8 @@ from tortie.apiserver.context import ANONYMOUS, Call, Context, User
 from tortie.apiserver.errors import StatusError
 from tortie.apiserver.paths import OPEN_PATHS
 from tortie.apiserver.rbac import Attributes, Rule, allows, missing, text
+from tortie.apiserver.records import Collection, Event
 from tortie.apiserver.requests import RequestInfo
-from tortie.apiserver.store import Collection, Event
 
 Object = dict[str, Any]
 MASTERS = "system:masters"

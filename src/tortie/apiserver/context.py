@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tortie.apiserver.kinds import Kind
+from tortie.apiserver.records import Collection, Record
 from tortie.apiserver.registry import Registry
 from tortie.apiserver.requests import RequestInfo
-from tortie.apiserver.store import Collection, Record, Store
+from tortie.apiserver.storage import Storage
 
 if TYPE_CHECKING:
     from tortie.apiserver.admission import Admission
@@ -49,7 +50,7 @@ SYSTEM = User("system:apiserver", ("system:masters", "system:authenticated"))
 class Context:
     """The server's parts."""
 
-    store: Store
+    store: Storage
     registry: Registry
     data_dir: Path
     pki: "Pki"
@@ -106,7 +107,7 @@ class Call:
     annotations: dict[str, str] = field(default_factory=dict)  # what admission adds to the audit event
 
     @property
-    def store(self) -> Store:
+    def store(self) -> Storage:
         return self.context.store
 
     def annotate(self, key: str, value: str) -> None:

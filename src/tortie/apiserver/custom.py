@@ -12,12 +12,12 @@ from tortie.apiserver.context import SYSTEM, Call, Context
 from tortie.apiserver.errors import Cause, StatusError
 from tortie.apiserver.kinds import Hooks, Kind, Subresource
 from tortie.apiserver.objects import get, text
+from tortie.apiserver.records import Collection, Event
 from tortie.apiserver.requests import RequestInfo
 from tortie.apiserver.schema import dsl
 from tortie.apiserver.schema.default import apply_defaults, has_defaults
 from tortie.apiserver.schema.node import Node, from_openapi, has_rules
 from tortie.apiserver.schema.validate import validate
-from tortie.apiserver.store import Collection, Event
 
 if TYPE_CHECKING:
     from tortie.apiserver.schema.rules import Rules

@@ -11,7 +11,7 @@ from typing import Any
 from tortie.apiserver import admission, errors, managed, objects
 from tortie.apiserver.context import Call
 from tortie.apiserver.kinds import Kind
-from tortie.apiserver.store import Collection, Key, Record
+from tortie.apiserver.records import Collection, Key, Record
 
 Object = dict[str, Any]
 FOREGROUND = "foregroundDeletion"
@@ -74,6 +74,7 @@ async def delete(call: Call, options: Options) -> tuple[int, Object]:
     kind = call.kind
     collection = call.context.collection(kind)
     key: Key = (call.info.namespace if kind.namespaced else "", call.info.name)
+    await call.store.fresh(collection, key)
     record = collection.get(key)
     if record is not None:
         await _ask(call, record, options)

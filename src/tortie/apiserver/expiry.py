@@ -5,7 +5,8 @@ In: the store's changes of events, and the clock. Out: removals, a few at a time
 
 from collections import OrderedDict
 
-from tortie.apiserver.store import Collection, Event, Key, Store
+from tortie.apiserver.records import Collection, Event, Key
+from tortie.apiserver.storage import Storage
 
 EVENT_SECONDS = 3600.0
 _EVENTS = "/events"
@@ -15,7 +16,7 @@ _AT_ONCE = 200
 class Expiry:
     """When each event was last written, oldest first."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Storage) -> None:
         self.store = store
         self._written: OrderedDict[Key, float] = OrderedDict()
         now = store.clock()

@@ -168,7 +168,7 @@ class Api:
                 tree = {
                     "kind": call.kind.list_kind,
                     "apiVersion": call.kind.api_version,
-                    "metadata": {"resourceVersion": str(call.store.revision)},
+                    "metadata": {"resourceVersion": str(call.store.newest(call.context.collection(call.kind)))},
                     "items": deleted,
                 }
                 return self.answer(call, request, render.encode(tree, Output(output.media, pretty=pretty)), output)
@@ -197,10 +197,10 @@ class Api:
 
     async def get(self, call: Call, request: web.Request, output: Output) -> web.StreamResponse:
         kind, info = call.kind, call.info
-        text = call.query.get("resourceVersion", "")
-        if text and text != "0":
-            await lists.wait_for(call.store, call.context.collection(kind), lists.revision(text))
-        record = call.context.collection(kind).get((info.namespace if kind.namespaced else "", info.name))
+        collection = call.context.collection(kind)
+        key = (info.namespace if kind.namespaced else "", info.name)
+        await lists.reach(call.store, collection, call.query.get("resourceVersion", ""), key)
+        record = collection.get(key)
         if record is None:
             raise errors.not_found(kind.group, kind.plural, info.name)
         if output.plain:

@@ -167,23 +167,33 @@ class Journal:
                 return
 
     def _commit(self, writes: list[_Write]) -> None:
+        error = self._insert(writes)
+        if error is not None and len(writes) > 1:
+            # One that cannot be stored must not fail the others that happened to arrive with it.
+            answers = [([write], self._insert([write])) for write in writes]
+        else:
+            answers = [(writes, error)]
+        assert self._loop is not None
+        try:
+            for some, reason in answers:
+                self._loop.call_soon_threadsafe(_answer, some, reason)
+        except RuntimeError:
+            return  # the loop has closed: nobody waits for the answer any more
+
+    def _insert(self, writes: list[_Write]) -> Exception | None:
+        """Makes the rows durable, all or none; returns why not. This thread must outlive whatever goes wrong."""
         rows = [row for write in writes for row in write.rows]
-        error: Exception | None = None
         try:
             # One statement is one transaction, and one wait for the interpreter lock instead of many.
             values = ",".join(("(?,?,?,?,?,?)",) * len(rows))
             self._db.execute(f"INSERT INTO revisions VALUES {values}", tuple(chain.from_iterable(rows)))  # noqa: S608 - only marks
-            self.commits += 1
-            self.rows_written += len(rows)
-        except sqlite3.Error as caught:
-            error = caught
+        except Exception as error:
             self.failures += 1
             self._rollback()
-        assert self._loop is not None
-        try:
-            self._loop.call_soon_threadsafe(_answer, writes, error)
-        except RuntimeError:
-            return  # the loop has closed: nobody waits for the answer any more
+            return error
+        self.commits += 1
+        self.rows_written += len(rows)
+        return None
 
     def _rollback(self) -> None:
         if self._db.in_transaction:

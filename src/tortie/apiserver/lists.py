@@ -16,8 +16,9 @@ import msgspec
 from tortie.apiserver import errors
 from tortie.apiserver.context import Call
 from tortie.apiserver.kinds import Kind
+from tortie.apiserver.records import Collection, Key, Record
 from tortie.apiserver.selectors import FieldSelector, FieldTerm, LabelSelector, parse_fields, parse_labels
-from tortie.apiserver.store import Collection, Key, Record, Store
+from tortie.apiserver.storage import Storage
 
 Object = dict[str, Any]
 WAIT_SECONDS = 3.0
@@ -132,21 +133,30 @@ def check_options(query: Mapping[str, str]) -> None:
         )
 
 
-async def wait_for(store: Store, collection: Collection, wanted: int) -> None:
-    """Waits a little until the store reaches a revision that the client has seen; 504 when it does not."""
-    if wanted <= store.revision:
-        return
+async def reach(store: Storage, collection: Collection, text: str, key: Key | None = None) -> int:
+    """Waits until a read with this resourceVersion may be answered; the revision that it names, 0 if none.
+
+    Absent asks for the newest state there is, 0 for any, and a revision for one that is at least as new; 504 when a
+    revision is not reached in a little while.
+    """
+    if not text:
+        await store.fresh(collection, key)
+        return 0
+    wanted = revision(text)
+    if wanted <= store.newest(collection):
+        return wanted
     if not await store.reach(collection, wanted, WAIT_SECONDS):
         raise errors.StatusError(
             504,
             "Timeout",
-            f"Timeout: Too large resource version: {wanted}, current: {store.revision}",
+            f"Timeout: Too large resource version: {wanted}, current: {store.newest(collection)}",
             details={
                 "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
                 "retryAfterSeconds": 1,
             },
             headers={"Retry-After": "1"},
         )
+    return wanted
 
 
 async def select(call: Call) -> tuple[Sequence[Record], Object]:
@@ -156,32 +166,31 @@ async def select(call: Call) -> tuple[Sequence[Record], Object]:
     chosen = selection(call)
     limit = number(query, "limit")
     store = call.store
+    collection = call.context.collection(call.kind)
     token = query.get("continue", "")
     after: Key | None = None
     at = 0
     if token:
-        at, after = _read_token(call, token)
+        at, after = _read_token(call, collection, token)
     else:
-        text = query.get("resourceVersion", "")
-        if text and text != "0":
-            wanted = revision(text)
-            await wait_for(store, call.context.collection(call.kind), wanted)
-            if query.get("resourceVersionMatch") == "Exact":
-                if wanted < store.compacted:
-                    raise errors.expired(f"The resourceVersion for the provided list is too old: {wanted}")
-                at = wanted
+        wanted = await reach(store, collection, query.get("resourceVersion", ""))
+        if query.get("resourceVersionMatch") == "Exact":
+            if wanted < store.oldest(collection):
+                raise errors.expired(f"The resourceVersion for the provided list is too old: {wanted}")
+            at = wanted
     return _page(call.kind, store, chosen, at, after, limit)
 
 
 def _page(
-    kind: Kind, store: Store, chosen: Selection, at: int, after: Key | None, limit: int
+    kind: Kind, store: Storage, chosen: Selection, at: int, after: Key | None, limit: int
 ) -> tuple[Sequence[Record], Object]:
     collection = store.collection(kind.collection)
-    shown = at or store.revision
+    newest = store.newest(collection)
+    shown = at or newest
     meta: Object = {"resourceVersion": str(shown)}
     wanted: Iterator[Key]
     name = chosen.fields.exact("metadata.name") if chosen.fields else None
-    if at and at < store.revision:
+    if at and at < newest:
         records, order = collection.at(at)
         wanted = (k for k in order if after is None or k > after)
     elif name is not None and (chosen.namespace is not None or not kind.namespaced):
@@ -207,7 +216,7 @@ def _make_token(at: int, last: Key) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode(_Token("meta.k8s.io/v1", at, last))).rstrip(b"=").decode()
 
 
-def _read_token(call: Call, text: str) -> tuple[int, Key]:
+def _read_token(call: Call, collection: Collection, text: str) -> tuple[int, Key]:
     version = call.query.get("resourceVersion", "")
     if version and version != "0":
         raise errors.bad_request("specifying resource version is not allowed when using continue")
@@ -217,6 +226,6 @@ def _read_token(call: Call, text: str) -> tuple[int, Key]:
         raise errors.bad_request("continue key is not valid: it is not one that this server gave") from None
     if token.rv < 0:
         return 0, token.start
-    if token.rv < call.store.compacted:
+    if token.rv < call.store.oldest(collection):
         raise errors.expired(_TOO_OLD_CONTINUE, _make_token(-1, token.start))
     return token.rv, token.start

@@ -1,7 +1,7 @@
 """The half of a storage that every backend shares: collections in memory, locks of keys, the watch window, watchers.
 
 In: changes from a backend, through `show`, in order of revisions. Out: reads, and the recent changes for watches:
-a window bounded by age, number and size. Backends derive from `Memory` and add `put`, `remove` and `fresh`.
+a window bounded by age, number and size. Backends derive from `Memory` and add `put`, `remove`, `fresh` and `close`.
 """
 
 import asyncio
@@ -10,8 +10,10 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import chain
 
-from tortie.apiserver.records import Collection, Event, IndexFields, Key, Watcher
+from tortie.apiserver import errors
+from tortie.apiserver.records import Collection, Event, IndexFields, Key, Object, Record, Watcher
 from tortie.apiserver.storage import Listener
 
 
@@ -71,9 +73,10 @@ class Memory:
                 watcher.close("the resource is no longer served")
 
     def reindex(self, collection: Collection, index_fields: IndexFields) -> None:
-        """Sets how the selectable fields are found, and computes them for what is already loaded."""
+        """Sets how the selectable fields are found, and computes them for what is already loaded, the past included."""
         collection.index_fields = index_fields
-        for record in collection.records.values():
+        past = (record for event in collection.history for record in (event.old, event.new) if record is not None)
+        for record in {id(r): r for r in chain(collection.records.values(), past)}.values():
             record.fields = index_fields(record.decode())
 
     @asynccontextmanager
@@ -106,6 +109,29 @@ class Memory:
                 done.add_done_callback(lambda over: (self._unfinished.pop(place, None), over.exception()))
             raise
 
+    def expect(self, collection: Collection, key: Key, obj: Object) -> Record | None:
+        """The state that `put` of this object replaces; None creates it. Raises StatusError 404 or 409."""
+        given = obj["metadata"].get("resourceVersion")
+        have = collection.records.get(key)
+        if have is None:
+            if given:
+                raise errors.not_found(collection.group, collection.plural, key[1])
+            return None
+        if not given:
+            raise errors.already_exists(collection.group, collection.plural, key[1])
+        if str(have.revision) != given:
+            raise errors.conflict(collection.group, collection.plural, key[1])
+        return have
+
+    def expect_removal(self, collection: Collection, key: Key, expected: int) -> Record:
+        """The state that `remove` ends. Raises StatusError 404 or 409."""
+        have = collection.records.get(key)
+        if have is None:
+            raise errors.not_found(collection.group, collection.plural, key[1])
+        if expected and have.revision != expected:
+            raise errors.conflict(collection.group, collection.plural, key[1])
+        return have
+
     def show(self, collection: Collection, event: Event) -> None:
         """Makes a change visible to readers, watchers and listeners."""
         collection.apply(event)
@@ -128,6 +154,10 @@ class Memory:
         self._log.append((collection, event))
         self.history_events += 1
         self.history_bytes += len(event.new.data) if event.new else 0
+
+    def exceeds(self, times: float) -> bool:
+        """Whether the recent changes are that many times more than the window holds."""
+        return self.history_events > self.window.events * times or self.history_bytes > self.window.size * times
 
     def trim(self) -> list[Event]:
         """Forgets changes that are too old or too many for the window; returns them, oldest first."""

@@ -14,7 +14,7 @@ import yaml
 from tortie.apiserver import tables
 from tortie.apiserver.kinds import Kind
 from tortie.apiserver.negotiate import JSON, YAML, Output
-from tortie.apiserver.store import Event, Record
+from tortie.apiserver.records import Event, Record
 
 Object = dict[str, Any]
 PIECE = 100  # objects of a list that are rendered between two looks at other requests

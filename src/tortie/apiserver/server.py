@@ -32,8 +32,9 @@ from tortie.apiserver.http import Api
 from tortie.apiserver.journal import Journal, JournalError
 from tortie.apiserver.paths import Paths
 from tortie.apiserver.proxying.aggregator import Aggregator
+from tortie.apiserver.records import Collection, Event
 from tortie.apiserver.registry import Registry
-from tortie.apiserver.store import Collection, Event, Store
+from tortie.apiserver.store import Store
 from tortie.apiserver.subresources import Subresources
 from tortie.apiserver.tokens import Tokens
 
@@ -191,7 +192,7 @@ class Server:
             await self.context.aggregator.close()
         if self.context.admission is not None:
             await self.context.admission.close()
-        await asyncio.get_running_loop().run_in_executor(None, self.context.store.journal.close)
+        await self.context.store.close()
 
 
 def _give_back_memory() -> None:

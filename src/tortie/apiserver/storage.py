@@ -1,13 +1,15 @@
 """What the REST machinery asks of a storage: the seam between requests and wherever objects are kept.
 
 In: reads and changes from the request handlers. Out: records, and events for watches. `store.Store` keeps objects in
-SQLite for the embedded server; the aggregated server puts another API server's objects behind the same machinery.
-Both derive from `memory.Memory`, and both pass tests/apiserver/test_apiserver_storage_contract.py.
+SQLite for the embedded server; `volatile.Volatile` keeps them nowhere else; the aggregated server puts another API
+server's objects behind the same machinery. All derive from `memory.Memory`, and all pass the contract tests
+(tests/apiserver/storage_contract.py): whoever adds a storage adds a harness for it there.
 
 How it fits together. Reads are answered from memory without waiting: `collection(name)` is a plain in-memory
-collection of records in key order. `fresh` is called before a read that must not be stale and may wait. Every change
-goes through `put` or `remove` while the caller holds the `lock` of the key; it returns once the change is durable and
-readers see it. Every change that readers can see (a foreign one too) was shown as one event, in order of revisions.
+collection of records in key order. `fresh` is called before a read that must not be stale and may wait: a get, a list
+or a watch without resourceVersion, and the read of a read-modify-write. Every change goes through `put` or `remove`
+while the caller holds the `lock` of the key; it returns once the change is durable and readers see it. Every change
+that readers can see (a foreign one too) was shown as one event, in order of revisions.
 """
 
 from collections.abc import Callable, Mapping
@@ -59,6 +61,7 @@ class Storage(Protocol):
     async def fresh(self, collection: Collection, key: Key | None = None) -> None:
         """Returns when the collection (or only that key) is at least as new as the moment of the call.
 
+        What any client was told before the call, by this server or another one of the same backend, is then visible.
         May raise StatusError 503 or 504 when the backend does not answer.
         """
 
@@ -68,8 +71,9 @@ class Storage(Protocol):
         `obj["metadata"]["resourceVersion"]` names the state that is replaced: absent or empty means that the object
         must not exist yet. The new one is set in `obj`, which the storage may keep nothing of. A storage may let the
         record differ from `obj` (a backend has the last word); callers answer with what is returned.
-        Raises StatusError: 409 AlreadyExists or Conflict, 507 when there is no space, 500, 503 or 504 otherwise; then
-        nothing was stored, except after a 504, when nobody knows.
+        Raises StatusError: 404 when the named state is gone, 409 AlreadyExists or Conflict, 507 when there is no space,
+        500, 503 or 504 otherwise. Then nothing was stored and `obj` is as it was; after a 504 nobody knows.
+        A caller that is cancelled does not know either, but the next holder of the key's lock finds it decided.
         """
 
     async def remove(self, collection: Collection, key: Key, expected: int = 0) -> int:
@@ -92,3 +96,6 @@ class Storage(Protocol):
 
     def statistics(self) -> dict[str, int]:
         """Counts for metrics and diagnostics."""
+
+    async def close(self) -> None:
+        """Finishes what is under way and lets the backend go; changes after that raise StatusError 503."""

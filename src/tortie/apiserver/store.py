@@ -14,7 +14,7 @@ import msgspec
 from tortie.apiserver import errors
 from tortie.apiserver.journal import Journal, Row, explain, no_space
 from tortie.apiserver.memory import Memory, Window
-from tortie.apiserver.records import Collection, Event, Key, Object, Record, Watcher
+from tortie.apiserver.records import Collection, Event, Key, Object, Record
 
 _OVER = 1.25  # how far the window may be exceeded between two rounds of housekeeping
 
@@ -35,6 +35,7 @@ class Store(Memory):
         self.wall = wall
         self._assigned = 1
         self._garbage: list[int] = []
+        self._closed = False
 
     def load(self) -> None:
         """Rebuilds the memory from the journal; call before `start`. Raises JournalError."""
@@ -72,15 +73,9 @@ class Store(Memory):
 
     async def put(self, collection: Collection, key: Key, obj: Object) -> Record:
         """Stores a new state and returns it once it is durable and visible. The caller holds the key's lock."""
+        self.expect(collection, key, obj)
         meta = obj["metadata"]
         given = meta.get("resourceVersion")
-        have = collection.records.get(key)
-        if have is None and given:
-            raise errors.not_found(collection.group, collection.plural, key[1])
-        if have is not None and not given:
-            raise errors.already_exists(collection.group, collection.plural, key[1])
-        if have is not None and str(have.revision) != given:
-            raise errors.conflict(collection.group, collection.plural, key[1])
         self._assigned += 1
         revision = self._assigned
         meta["resourceVersion"] = str(revision)
@@ -88,26 +83,24 @@ class Store(Memory):
         try:
             await self._commit(collection, key, record, revision)
         except errors.StatusError:
-            if given:
-                meta["resourceVersion"] = given
-            else:
+            if given is None:
                 del meta["resourceVersion"]
+            else:
+                meta["resourceVersion"] = given
             raise
         return record
 
     async def remove(self, collection: Collection, key: Key, expected: int = 0) -> int:
         """Removes the object; returns the revision of the deletion. The caller holds the key's lock."""
-        have = collection.records.get(key)
-        if have is None:
-            raise errors.not_found(collection.group, collection.plural, key[1])
-        if expected and have.revision != expected:
-            raise errors.conflict(collection.group, collection.plural, key[1])
+        self.expect_removal(collection, key, expected)
         self._assigned += 1
         revision = self._assigned
         await self._commit(collection, key, None, revision)
         return revision
 
     async def _commit(self, collection: Collection, key: Key, record: Record | None, revision: int) -> None:
+        if self._closed:
+            raise errors.unavailable("the server is stopping: the change was not stored")
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def done(error: Exception | None) -> None:
@@ -126,7 +119,7 @@ class Store(Memory):
 
     def show(self, collection: Collection, event: Event) -> None:
         super().show(collection, event)
-        if self.history_events > self.window.events * _OVER or self.history_bytes > self.window.size * _OVER:
+        if self.exceeds(_OVER):
             self.compact()
 
     def compact(self) -> None:
@@ -137,6 +130,11 @@ class Store(Memory):
         if dropped or self._garbage:
             garbage, self._garbage = self._garbage, []
             self.journal.compact(self.compacted, garbage)
+
+    async def close(self) -> None:
+        """Waits for the changes that are under way, and closes the journal."""
+        self._closed = True
+        await asyncio.get_running_loop().run_in_executor(None, self.journal.close)
 
     def statistics(self) -> dict[str, int]:
         """Counts for metrics and diagnostics."""
@@ -149,6 +147,3 @@ def _refusal(error: Exception, journal: Journal) -> errors.StatusError:
         return errors.no_space(f"the change was not stored: {text}; reading still works, and writing will as soon as "
                                "there is space again")  # fmt: skip
     return errors.internal(f"the change was not stored: {text}; reading still works")
-
-
-__all__ = ["Collection", "Event", "Key", "Object", "Record", "Store", "Watcher", "Window"]

@@ -16,7 +16,7 @@ from tortie.apiserver.context import Call
 from tortie.apiserver.errors import StatusError
 from tortie.apiserver.lists import Selection
 from tortie.apiserver.negotiate import Output, warning_header
-from tortie.apiserver.store import Event, Record, Watcher
+from tortie.apiserver.records import Event, Record, Watcher
 
 Object = dict[str, Any]
 BOOKMARK_SECONDS = 55.0
@@ -103,25 +103,23 @@ async def serve(call: Call, request: web.Request, output: Output) -> web.StreamR
     query = call.query
     store = call.store
     chosen = lists.selection(call)
-    text = query.get("resourceVersion", "")
-    start = lists.revision(text) if text else 0
     bookmarks = query.get("allowWatchBookmarks") in {"1", "true", "True"}
     seconds = float(lists.number(query, "timeoutSeconds") or random.randint(1800, 3600))  # noqa: S311 - spreads load
     collection = call.context.collection(call.kind)
-    if start:
-        await lists.wait_for(store, collection, start)
-        if start < store.compacted and not streaming_list:
-            raise errors.expired(f"too old resource version: {start} ({store.compacted})")
+    start = await lists.reach(store, collection, query.get("resourceVersion", ""))
+    oldest, newest = store.oldest(collection), store.newest(collection)
+    if start and start < oldest and not streaming_list:
+        raise errors.expired(f"too old resource version: {start} ({oldest})")
     with_initial = streaming_list or (start == 0 and query.get("sendInitialEvents", "") == "")
     stream = _Stream(call, output, chosen)
-    watcher, past = store.watch(collection, store.revision if with_initial or not start else start)
+    stream.seen = newest if with_initial or not start else start
+    watcher, past = store.watch(collection, stream.seen)
     try:
-        stream.seen = store.revision if with_initial or not start else start
         head = b""
         if with_initial:
             head = stream.initial([r for r in collection.select(chosen.namespace) if chosen.matches(r)])
             if streaming_list:
-                head += render.bookmark(call.kind, store.revision, output, initial_end=True)
+                head += render.bookmark(call.kind, newest, output, initial_end=True)
         head += stream.lines(past)
         response = web.StreamResponse(
             headers={"Content-Type": output.content_type, "Cache-Control": "no-cache, private"}
@@ -143,6 +141,7 @@ async def _follow(
 ) -> None:
     store = stream.call.store
     kind = stream.call.kind
+    collection = stream.call.context.collection(kind)
     now = time.monotonic()
     deadline = now + seconds
     next_bookmark = now + BOOKMARK_SECONDS if bookmarks else deadline
@@ -151,7 +150,7 @@ async def _follow(
             now = time.monotonic()
             if now >= deadline:
                 if bookmarks:
-                    await response.write(render.bookmark(kind, store.revision, stream.output))
+                    await response.write(render.bookmark(kind, store.newest(collection), stream.output))
                 break
             ready = await watcher.wait(max(0.001, min(deadline, next_bookmark) - now))
             if ready:
@@ -168,7 +167,7 @@ async def _follow(
                     break
             elif bookmarks:
                 next_bookmark = time.monotonic() + BOOKMARK_SECONDS
-                await response.write(render.bookmark(kind, store.revision, stream.output))
+                await response.write(render.bookmark(kind, store.newest(collection), stream.output))
         await response.write_eof()
     except (ConnectionError, asyncio.CancelledError):
         return

@@ -15,8 +15,8 @@ from tortie.apiserver import admission, errors, managed, objects
 from tortie.apiserver.context import Call
 from tortie.apiserver.errors import StatusError
 from tortie.apiserver.kinds import Kind
+from tortie.apiserver.records import Key, Record
 from tortie.apiserver.schema.prune import TypeMismatch, prune
-from tortie.apiserver.store import Key, Record
 
 Object = dict[str, Any]
 
@@ -232,37 +232,46 @@ Change = Callable[[Object], Object]
 async def update(call: Call, change: Change, *, subresource: str = "") -> Object:
     """Replaces an object by what `change` makes of a copy of it; returns the new state."""
     kind = call.kind
-    collection = call.context.collection(kind)
     key: Key = (call.info.namespace if kind.namespaced else "", call.info.name)
-    if subresource == "binding" or not admission.calls_out(call, "UPDATE", subresource):
-        async with call.store.lock(collection, key):
-            revised = await _revise(call, _stored(call, key), change, subresource)
-            result, old = await _store_changed(call, revised)
-    else:
-        result, old = await _update_between(call, key, change, subresource)
-    if old is not None and kind.hooks.committed is not None:
-        await kind.hooks.committed(call, result, old)
-    return result
+    within = subresource == "binding" or not admission.calls_out(call, "UPDATE", subresource)
+    for _ in range(_ATTEMPTS):
+        try:
+            result, old = await (_update_within if within else _update_between)(call, key, change, subresource)
+        except _Moved:
+            continue
+        if old is not None and kind.hooks.committed is not None:
+            await kind.hooks.committed(call, result, old)
+        return result
+    raise errors.conflict(kind.group, kind.plural, key[1])
 
 
-_ATTEMPTS = 6
+_ATTEMPTS = 6  # of a change whose object others change at the same time
+
+
+class _Moved(Exception):
+    """Somebody else changed the object meanwhile: the change is to be made anew, of the state that is there now."""
+
+
+async def _update_within(call: Call, key: Key, change: Change, subresource: str) -> tuple[Object, Object | None]:
+    async with call.store.lock(call.context.collection(call.kind), key):
+        return await _store_changed(call, await _revise(call, await _stored(call, key), change, subresource))
 
 
 async def _update_between(call: Call, key: Key, change: Change, subresource: str) -> tuple[Object, Object | None]:
     """`update` that is made without the lock and stored only if the object is still the one that was changed."""
+    revised = await _revise(call, await _stored(call, key), change, subresource)
+    async with call.store.lock(call.context.collection(call.kind), key):
+        if call.context.collection(call.kind).get(key) is revised.record:
+            return await _store_changed(call, revised)
+    revised.undo()
+    revised.release()
+    raise _Moved
+
+
+async def _stored(call: Call, key: Key) -> Record:
     collection = call.context.collection(call.kind)
-    for _ in range(_ATTEMPTS):
-        revised = await _revise(call, _stored(call, key), change, subresource)
-        async with call.store.lock(collection, key):
-            if collection.get(key) is revised.record:
-                return await _store_changed(call, revised)
-        revised.undo()
-        revised.release()
-    raise errors.conflict(call.kind.group, call.kind.plural, key[1])
-
-
-def _stored(call: Call, key: Key) -> Record:
-    record = call.context.collection(call.kind).get(key)
+    await call.store.fresh(collection, key)
+    record = collection.get(key)
     if record is None:
         raise errors.not_found(call.kind.group, call.kind.plural, key[1])
     return record
@@ -341,6 +350,10 @@ async def _store_changed(call: Call, revised: _Revised) -> tuple[Object, Object 
     stored = False
     try:
         result, stored = await _store_revised(call, revised)
+    except StatusError as error:
+        if error.reason == "Conflict":  # the backend has a newer state than the one that was changed
+            raise _Moved from error
+        raise
     finally:
         if not stored:
             revised.undo()
