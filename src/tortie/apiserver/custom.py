@@ -22,6 +22,9 @@ from tortie.apiserver.schema.validate import validate
 if TYPE_CHECKING:
     from tortie.apiserver.schema.rules import Rules
 
+if TYPE_CHECKING:
+    from tortie.apiserver.schema.rules import Rules
+
 Object = dict[str, Any]
 _WRITE = ("get", "patch", "update")
 
