@@ -288,10 +288,20 @@ def test_the_cost_limit_is_shared_by_what_uses_one_meter() -> None:
 
 
 def test_messages_are_built_only_where_they_are_known() -> None:
-    program = cel.compile(
-        "[JSONPatch{op: 'add', path: '/a', value: Object.spec{x: 1}}]", {}, messages=("Object", "JSONPatch")
-    )
+    messages = {"Object": None, "JSONPatch": ("op", "path", "value")}
+    program = cel.compile("[JSONPatch{op: 'add', path: '/a', value: Object.spec{x: 1}}]", {}, messages=messages)
     assert program.evaluate({}) == [{"op": "add", "path": "/a", "value": {"x": 1}}]
+    for wrong, why in {
+        "Other{a: 1}": "undeclared reference to 'Other'",
+        "JSONPatch{of: 'add'}": "undefined field 'of'",
+        "JSONPatch.path{a: 1}": "undeclared reference to 'JSONPatch.path'",
+        "Object{spec: Object.status{a: 1}}": "expected type of field 'spec' is 'Object.spec'",
+        "Object{items: [Object.item{a: 1}]}": "expected type of field 'items' is 'Object.items'",
+    }.items():
+        with pytest.raises(cel.CelError, match=why):
+            cel.compile(wrong, {}, messages=messages)
+    nested = "Object{spec: Object.spec{?a: optional.none(), __in__: 1, items: [Object.spec.items{x: 2}]}}"
+    assert cel.compile(nested, {}, messages=messages).evaluate({}) == {"spec": {"in": 1, "items": [{"x": 2}]}}
 
 
 def test_a_variable_may_be_computed_when_it_is_first_read() -> None:

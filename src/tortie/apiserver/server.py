@@ -21,6 +21,7 @@ from aiohttp import web
 
 from tortie.apiserver import bootstrap, calico, custom, negotiate, pki
 from tortie.apiserver.admission import Admission
+from tortie.apiserver.admission.policies import StoredPolicies
 from tortie.apiserver.allocate import Allocators
 from tortie.apiserver.authn import Authenticator
 from tortie.apiserver.authz import Authorizer
@@ -110,7 +111,7 @@ class Server:
         )
         context.authorizer = Authorizer(context)
         context.tokens = Tokens(context)
-        context.admission = Admission(context)
+        context.admission = Admission(context, StoredPolicies(context))
         context.aggregator = aggregator = Aggregator(context)
         self.context = context
         sys.setswitchinterval(_SWITCH_SECONDS)

@@ -99,14 +99,20 @@ async def mutate(call: Call, operation: Operation, obj: Object, old: Object | No
 
 
 async def _mutate_scale(call: Call, operation: Operation, obj: Object, old: Object | None) -> Object:
-    """The object with the replicas that webhooks leave in its Scale."""
+    """The object with the replicas that policies and webhooks leave in its Scale."""
     from tortie.apiserver import scale  # late: it writes, and writes ask here
 
     admission = _of(call)
     assert admission is not None
     shown = scale.of(call, obj)
-    seen = attributes.of(call, operation, shown, scale.of(call, old) if old else None, subresource="scale")
-    changed = await admission.webhooks.mutate(call, seen) or shown
+    before = scale.of(call, old) if old else None
+    seen = attributes.of(call, operation, shown, before, subresource="scale")
+    changed, policies = shown, admission.policies
+    if policies is not None and policies.concern(call.kind, operation, "scale"):
+        changed = policies.mutate(call, seen, again=False) or changed
+        seen = attributes.of(call, operation, changed, before, subresource="scale")
+    if admission.webhooks.may_ask(call.kind, operation, "scale"):
+        changed = await admission.webhooks.mutate(call, seen) or changed
     replicas = (changed.get("spec") or {}).get("replicas")
     if changed is shown or not isinstance(replicas, int):
         return obj

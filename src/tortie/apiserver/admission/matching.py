@@ -72,16 +72,17 @@ def match_rules(
     subresource: str,
     *,
     equivalent: bool,
+    name: str | None = None,
 ) -> Kind | None:
     """The version of the resource in which a rule matches: the request's own first, then, if equivalents count, the
-    others. None: no rule does."""
+    others. None: no rule does. name: of the object, where rules may list names."""
     rules = list(rules)
-    if any(rule_matches(rule, operation, kind, subresource) for rule in rules):
+    if any(rule_matches(rule, operation, kind, subresource, name=name) for rule in rules):
         return kind
     if equivalent:
         for rule in rules:
             for other in versions:
-                if rule_matches(rule, operation, other, subresource):
+                if rule_matches(rule, operation, other, subresource, name=name):
                     return other
     return None
 

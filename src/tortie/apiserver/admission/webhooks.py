@@ -74,7 +74,8 @@ class Webhooks:
             return None
         if webhook.conditions:
             try:
-                if not conditions.hold(webhook.conditions, attributes_of.request(attributes, matched, "")):
+                request = attributes_of.request(attributes, matched, "")
+                if not conditions.hold(webhook.conditions, request, self._authorizer(attributes)):
                     return None
             except conditions.ConditionError as error:
                 _log.warning("webhook %s: match conditions: %s", webhook.name, error)
@@ -87,6 +88,11 @@ class Webhooks:
                     ) from None
                 return None
         return matched
+
+    def _authorizer(self, attributes: Attributes) -> Any:
+        from tortie.apiserver.admission.variables import authorizer_of  # late: it brings CEL
+
+        return authorizer_of(self._context.authorizer, attributes)
 
     def _labels(self, attributes: Attributes) -> Mapping[str, str] | None:
         if not attributes.namespaced:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tortie.apiserver.builtin import (
+    admission_policies,
     bounds,
     columns,
     columns_more,
@@ -103,6 +104,14 @@ _ALL: dict[tuple[str, str], Behaviour] = {
     ("storage.k8s.io", "StorageClass"): Behaviour(plain.STORAGE_CLASS, columns_more.STORAGE_CLASSES),
     (_ADMISSION, "MutatingWebhookConfiguration"): Behaviour(webhooks.HOOKS, columns_more.WEBHOOKS),
     (_ADMISSION, "ValidatingWebhookConfiguration"): Behaviour(webhooks.HOOKS, columns_more.WEBHOOKS),
+    (_ADMISSION, "MutatingAdmissionPolicy"): Behaviour(admission_policies.MUTATING, columns_more.MUTATING_POLICIES),
+    (_ADMISSION, "MutatingAdmissionPolicyBinding"): Behaviour(admission_policies.BINDING, columns_more.POLICY_BINDINGS),
+    (_ADMISSION, "ValidatingAdmissionPolicy"): Behaviour(
+        admission_policies.VALIDATING, columns_more.VALIDATING_POLICIES
+    ),
+    (_ADMISSION, "ValidatingAdmissionPolicyBinding"): Behaviour(
+        admission_policies.BINDING, columns_more.POLICY_BINDINGS
+    ),
     ("apiextensions.k8s.io", "CustomResourceDefinition"): Behaviour(definitions.HOOKS, columns_more.DEFINITIONS),
     ("apiregistration.k8s.io", "APIService"): Behaviour(API_SERVICE, columns_more.API_SERVICES),
     ("scheduling.k8s.io", "PriorityClass"): Behaviour(plain.PRIORITY, columns_more.PRIORITY_CLASSES),

@@ -95,6 +95,17 @@ _ROWS = (
     _Row("storage.k8s.io", "v1", "StorageClass", "storageclasses", False, "sc"),
     _Row(_ADMISSION, "v1", "MutatingWebhookConfiguration", "mutatingwebhookconfigurations", False, "", "", True),
     _Row(_ADMISSION, "v1", "ValidatingWebhookConfiguration", "validatingwebhookconfigurations", False, "", "", True),
+    _Row(_ADMISSION, "v1", "ValidatingAdmissionPolicy", "validatingadmissionpolicies", False, "", "status", True),
+    _Row(_ADMISSION, "v1", "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", False, "", "",
+         True),
+    *(
+        _Row(_ADMISSION, version, kind, plural, False, "", "", True)
+        for version in ("v1", "v1beta1", "v1alpha1")
+        for kind, plural in (
+            ("MutatingAdmissionPolicy", "mutatingadmissionpolicies"),
+            ("MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings"),
+        )
+    ),
     _Row("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", False, "crd crds",
          "status", True, "api-extensions"),
     _Row("apiregistration.k8s.io", "v1", "APIService", "apiservices", False, "", "status", categories="api-extensions",
@@ -164,7 +175,7 @@ def _subresource(row: _Row, name: str) -> Subresource:
 
 def _retyped(row: _Row, version: str) -> Callable[[dict[str, Any]], dict[str, Any]] | None:
     """Old versions differ from v1 in nothing but their name."""
-    if not row.version.startswith("v1beta"):
+    if not row.version.startswith(("v1alpha", "v1beta")):
         return None
     return lambda obj: {**obj, "apiVersion": f"{row.group}/{version}"}
 

@@ -285,3 +285,35 @@ REVISIONS = Table(
     ],
 )
 WEBHOOKS = Table((NAME, text("Webhooks", "integer"), AGE), lambda o: [name(o), len(o.get("webhooks") or ()), age(o)])
+_UNSET = "<unset>"
+
+
+def _policy(counted: str) -> Table:
+    """An admission policy: how many of its expressions decide or change, and what its parameters are."""
+    return Table(
+        (NAME, text(counted.capitalize(), "integer"), text("ParamKind"), AGE),
+        lambda o: [
+            name(o),
+            len(get(o, "spec", counted) or ()),
+            "/".join(str(get(o, "spec", "paramKind", k) or "") for k in ("apiVersion", "kind"))
+            if get(o, "spec", "paramKind")
+            else _UNSET,
+            age(o),
+        ],
+    )
+
+
+def _parameters(o: Object) -> str:
+    reference = get(o, "spec", "paramRef")
+    if not reference:
+        return _UNSET
+    shown = reference.get("name") or selector_text(reference.get("selector")) or "*"
+    return f"{reference.get('namespace') or '*'}/{shown}"
+
+
+VALIDATING_POLICIES = _policy("validations")
+MUTATING_POLICIES = _policy("mutations")
+POLICY_BINDINGS = Table(
+    (NAME, text("PolicyName"), text("ParamRef"), AGE),
+    lambda o: [name(o), get(o, "spec", "policyName") or "", _parameters(o), age(o)],
+)

@@ -5,7 +5,7 @@ In: Mutating- and ValidatingWebhookConfiguration objects. Out: defaults filled i
 
 import base64
 import binascii
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -215,8 +215,10 @@ def _path(path: str, at: str) -> Iterator[Cause]:
             yield errors.invalid_value(at, path, f"segment[{index}]: {name_problem(segment, 'subdomain')}")
 
 
-def condition_causes(conditions: Any, at: str, known: set[str]) -> Iterator[Cause]:
-    """What is wrong in matchConditions; expressions in `known` are not compiled again."""
+def condition_causes(
+    conditions: Any, at: str, known: set[str], compiles: Callable[[str], str] = problem
+) -> Iterator[Cause]:
+    """What is wrong in matchConditions; expressions in `known` are not compiled again. compiles: says why not."""
     if len(conditions) > _MAX_CONDITIONS:
         yield Cause("FieldValueTooMany", at, f"Too many: {len(conditions)}: must have at most {_MAX_CONDITIONS} items")
         return
@@ -233,7 +235,7 @@ def condition_causes(conditions: Any, at: str, known: set[str]) -> Iterator[Caus
         if not expression.strip():
             yield errors.required(f"{at}[{index}].expression")
         elif expression not in known:
-            why = problem(expression)
+            why = compiles(expression)
             if why:
                 yield errors.invalid_value(f"{at}[{index}].expression", expression, why)
 

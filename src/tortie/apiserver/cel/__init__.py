@@ -12,7 +12,7 @@ has neither optional types nor two variables. None has Kubernetes' libraries or 
 
 from tortie.apiserver.cel.calls import Receiver
 from tortie.apiserver.cel.loops import Lazy
-from tortie.apiserver.cel.program import COST_LIMIT, Program, compile
+from tortie.apiserver.cel.program import COST_LIMIT, Messages, Program, compile
 from tortie.apiserver.cel.types import (
     BOOL,
     BYTES,
@@ -46,6 +46,7 @@ __all__ = [
     "CostExceeded",
     "KeyedList",
     "Lazy",
+    "Messages",
     "Meter",
     "Program",
     "Receiver",

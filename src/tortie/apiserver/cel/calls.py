@@ -38,12 +38,14 @@ _MISSING = object()
 
 
 class Receiver(Protocol):
-    """A value of the host with methods of its own, such as the authorizer of an admission policy."""
+    """A value of the host with methods and fields of its own, such as the authorizer of an admission policy."""
 
     @property
     def cel_type(self) -> str: ...
 
     def cel_call(self, method: str, arguments: list[Any]) -> Any: ...
+
+    def cel_field(self, name: str) -> Any: ...
 
 
 class Frame:

@@ -53,6 +53,9 @@ def build_select(node: s.Select, operand: Built) -> Built:
             if name in value:
                 return True, value[name]
             return False, None
+        member = getattr(value, "cel_field", None)
+        if member is not None:
+            return True, member(given)
         raise CelError(f"no such overload: {values.type_name(value)} has no fields", at)
 
     run = operand.run

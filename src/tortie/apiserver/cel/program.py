@@ -4,13 +4,13 @@ In: the tree of `syntax` and the variables' static types. Out: `Program`, whose 
 gives plain JSON values. Types are gradual: what is not known before evaluation is checked when it is evaluated.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from tortie.apiserver.cel import loops, types, values
 from tortie.apiserver.cel import syntax as s
 from tortie.apiserver.cel.calls import Built, Frame, call
-from tortie.apiserver.cel.fields import build_index, build_select
+from tortie.apiserver.cel.fields import build_index, build_select, unescape
 from tortie.apiserver.cel.parser import parse
 from tortie.apiserver.cel.types import DYN, Type
 from tortie.apiserver.cel.values import NONE, CelError, CostExceeded, Meter, Optional, TypeValue
@@ -26,6 +26,9 @@ _LITERALS: dict[type, Type] = {
     bytes: types.BYTES, type(None): types.NULL,
 }  # fmt: skip
 _LONG_TYPES = {"google.protobuf.Timestamp", "google.protobuf.Duration", "net.IP", "net.CIDR", "kubernetes.Quantity"}
+
+
+Messages = Mapping[str, Collection[str] | None]
 
 
 class Program:
@@ -58,15 +61,16 @@ def compile(
     variables: Mapping[str, Type | None],
     *,
     result: Type | None = None,
-    messages: tuple[str, ...] = (),
+    messages: Messages | None = None,
 ) -> Program:
-    """The program of an expression. result: what it must give. messages: types that it may construct.
+    """The program of an expression. result: what it must give. messages: types that it may construct, each with the
+    fields it has, or None for any field and for types of its fields (`Object`, `Object.spec`, ...).
 
     Raises CelError with the place of the first mistake.
     """
     try:
         node = parse(expression)
-        built = _Builder(messages).build(node, {name: kind or DYN for name, kind in variables.items()})
+        built = _Builder(messages or {}).build(node, {name: kind or DYN for name, kind in variables.items()})
     except RecursionError:
         raise CelError("expression is nested too deep", 0) from None
     if result is not None and not types.fits(result, built.type, {}):
@@ -78,7 +82,7 @@ Scope = Mapping[str, Type]
 
 
 class _Builder:
-    def __init__(self, messages: tuple[str, ...]) -> None:
+    def __init__(self, messages: Messages) -> None:
         self._messages = messages
 
     def build(self, node: s.Node, scope: Scope) -> Built:
@@ -265,9 +269,19 @@ class _Builder:
         return Built(types.map_of(key_type or DYN, value_type or DYN), run)
 
     def _message(self, node: s.Message, scope: Scope) -> Built:
-        if not any(node.type_name == name or node.type_name.startswith(name + ".") for name in self._messages):
+        root = node.type_name.partition(".")[0]
+        if root not in self._messages or (self._messages[root] is not None and root != node.type_name):
             raise CelError(f"undeclared reference to '{node.type_name}' (in container '')", node.at)
-        parts = [(name, self.build(value, scope).run, optional) for name, value, optional in node.fields]
+        allowed = self._messages[root]
+        parts = []
+        for written, value, optional in node.fields:
+            name = unescape(written)
+            if allowed is not None and name not in allowed:
+                raise CelError(f"undefined field '{written}'", value.at)
+            built = self.build(value, scope)
+            if allowed is None:
+                self._belongs(node.type_name, name, built.type, value.at)
+            parts.append((name, built.run, optional))
 
         def run(frame: Frame) -> dict[str, Any]:
             found: dict[str, Any] = {}
@@ -280,7 +294,16 @@ class _Builder:
                 found[name] = value
             return found
 
-        return Built(Type("Message", (), {name: DYN for name, _, _ in node.fields}), run)
+        return Built(Type(node.type_name, (), {name: DYN for name, _, _ in parts}), run)
+
+    def _belongs(self, owner: str, field: str, kind: Type, at: int) -> None:
+        """A message below another has the type of its place."""
+        inner = kind.params[0] if kind.name in {"list", "optional_type"} and kind.params else kind
+        root, dot, _ = inner.name.partition(".")
+        if inner.fields is None or root not in self._messages or self._messages[root] is not None:
+            return
+        if not dot or inner.name != f"{owner}.{field}":
+            raise CelError(f"expected type of field '{field}' is '{owner}.{field}' but provided type is '{inner}'", at)
 
     def _bind(self, node: s.Bind, scope: Scope) -> Built:
         value = self.build(node.value, scope)

@@ -18,7 +18,7 @@ class Type:
 
     def __str__(self) -> str:
         if self.fields is not None:
-            return "object"
+            return self.name if self.name[:1].isupper() else "object"
         if self.params:
             return f"{self.name}({', '.join(str(p) for p in self.params)})"
         return {"google.protobuf.Timestamp": "timestamp", "google.protobuf.Duration": "duration"}.get(
