@@ -57,7 +57,7 @@ def _check(call: Call, config: Any) -> Object:
 
 
 def _ignored(call: Call, subresource: str) -> FieldSet:
-    if call.kind.has_status and subresource != "status":
+    if call.kind.has_status and subresource not in {"status", "approval"}:
         return {**managed.IGNORED, "f:status": {}}
     return managed.IGNORED
 

@@ -135,7 +135,7 @@ def on_update(call: Call, old: Object, new: Object, subresource: str) -> None:
     if not changed and not removed:
         write(new, entries)
         return
-    label = subresource if subresource in {"status", "scale"} else ""
+    label = subresource if subresource in {"status", "scale", "approval"} else ""
     mine = Entry(call.manager, UPDATE, call.kind.api_version, label, objects.timestamp(call.context.now()), changed)
     result = []
     for entry in entries:

@@ -142,6 +142,7 @@ def cluster_roles() -> Iterator[Object]:
         "system:monitoring",
         [_paths("/healthz", "/healthz/*", "/livez", "/livez/*", "/metrics", "/readyz", "/readyz/*")],
     )
+    yield from _certificate_roles()
     yield _role("system:node", _NODE)
     yield _role(
         "system:node-proxier",
@@ -176,6 +177,19 @@ def cluster_roles() -> Iterator[Object]:
             rule("discovery.k8s.io", "endpointslices", ("list", "watch")),
         ],
     )
+
+
+def _certificate_roles() -> Iterator[Object]:
+    """Who may have a kubelet's certificate unseen, and who may approve for which signer."""
+    asked = "system:certificates.k8s.io:certificatesigningrequests"
+    for name in ("nodeclient", "selfnodeclient"):
+        yield _role(f"{asked}:{name}", [rule("certificates.k8s.io", f"certificatesigningrequests/{name}", ("create",))])
+    for name in ("kube-apiserver-client", "kube-apiserver-client-kubelet", "kubelet-serving", "legacy-unknown"):
+        approve = rule("certificates.k8s.io", "signers", ("approve",))
+        approve["resourceNames"] = [f"kubernetes.io/{name}"]
+        yield _role(f"system:certificates.k8s.io:{name}-approver", [approve])
+    bootstrap = rule("certificates.k8s.io", "certificatesigningrequests", ("create", "get", "list", "watch"))
+    yield _role("system:node-bootstrapper", [bootstrap])
 
 
 def _binding(name: str, role: str, kind: str, *subjects: str) -> Object:

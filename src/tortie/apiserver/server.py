@@ -35,6 +35,7 @@ from tortie.apiserver.paths import Paths
 from tortie.apiserver.proxying.aggregator import Aggregator
 from tortie.apiserver.records import Collection, Event
 from tortie.apiserver.registry import Registry
+from tortie.apiserver.signing.controller import Signer
 from tortie.apiserver.store import Store
 from tortie.apiserver.subresources import Subresources
 from tortie.apiserver.tokens import Tokens
@@ -125,6 +126,7 @@ class Server:
         context.admission.quotas.resume()
         await aggregator.keep_local()
         self._tasks.append(asyncio.create_task(aggregator.run(), name="API services"))
+        self._tasks.append(asyncio.create_task(Signer(context).run(), name="certificates"))
         context.ready = True
         self._tasks.append(asyncio.create_task(self._keep_house(store), name="housekeeping"))
         gc.collect()

@@ -27,7 +27,7 @@ class Subresources:
     def __init__(self) -> None:
         self.handlers: dict[str, Handler] = {
             "status": _status,
-            "approval": _status,
+            "approval": _approval,
             "ephemeralcontainers": _whole,
             "resize": _whole,
             "finalize": _finalize,
@@ -76,6 +76,10 @@ def _connect_options(sub: Subresource, request: web.Request) -> Object:
 
 async def _status(call: Call, request: web.Request, api: "Api") -> web.StreamResponse:
     return await _write(call, request, api, "status")
+
+
+async def _approval(call: Call, request: web.Request, api: "Api") -> web.StreamResponse:
+    return await _write(call, request, api, "approval")
 
 
 async def _whole(call: Call, request: web.Request, api: "Api") -> web.StreamResponse:

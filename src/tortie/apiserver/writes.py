@@ -338,7 +338,7 @@ async def _revise(call: Call, record: Record, change: Change, subresource: str) 
 def _only_written(call: Call, old: Object, new: Object, subresource: str) -> Object:
     """The new object with what the subresource may not write as it was."""
     kind = call.kind
-    if subresource == "status":
+    if subresource in {"status", "approval"}:
         return _only_status(kind.kind if not kind.group else "", old, new)
     if kind.has_status and subresource != "binding":
         _keep(old, new, "status")

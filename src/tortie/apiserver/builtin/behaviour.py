@@ -10,6 +10,7 @@ from typing import Any
 from tortie.apiserver.builtin import (
     admission_policies,
     bounds,
+    certificates,
     columns,
     columns_more,
     definitions,
@@ -91,6 +92,7 @@ _ALL: dict[tuple[str, str], Behaviour] = {
     ("events.k8s.io", "Event"): Behaviour(
         table=columns.EVENTS_NEW, convert_in=plain.event_in, convert_out=plain.event_out
     ),
+    (certificates.GROUP, "CertificateSigningRequest"): Behaviour(certificates.HOOKS, certificates.TABLE),
     ("batch", "Job"): Behaviour(workloads.JOB, columns_more.JOBS),
     ("batch", "CronJob"): Behaviour(workloads.CRONJOB, columns_more.CRONJOBS),
     (_NETWORKING, "NetworkPolicy"): Behaviour(policies.HOOKS, columns.POLICIES),

@@ -83,7 +83,7 @@ _ROWS = (
     _Row("batch", "v1", "CronJob", "cronjobs", True, "cj", "status", True, "all"),
     _Row("batch", "v1beta1", "CronJob", "cronjobs", True, "cj", "status", True, "all"),  # what kubectl 1.20 asks for
     _Row("certificates.k8s.io", "v1", "CertificateSigningRequest", "certificatesigningrequests", False, "csr",
-         "status approval"),
+         "status approval", name_rule="path"),
     _Row("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies", True, "netpol", "", True),
     _Row("networking.k8s.io", "v1", "Ingress", "ingresses", True, "ing", "status", True),
     _Row("networking.k8s.io", "v1", "IngressClass", "ingressclasses", False, "", "", True),
