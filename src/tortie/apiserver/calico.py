@@ -5,7 +5,7 @@ defaults and rules. Out: `Kind`s whose hooks call those, and the built-in tiers 
 objects (a policy's tier, a tier that still has policies) read the store.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tortie.apiserver import errors, jsonpath, tiers
@@ -14,13 +14,15 @@ from tortie.apiserver.errors import Cause
 from tortie.apiserver.kinds import Hooks, Kind, Subresource, Table
 from tortie.apiserver.objects import text, timestamp
 from tortie.apiserver.schema import dsl
-from tortie.apiserver.schema.node import Node, from_openapi
+from tortie.apiserver.schema.node import from_openapi
 from tortie.model import admission, catalog, schema
 from tortie.model.resource import Resource
+from tortie.model.serving import ServingMode
 
 Object = dict[str, Any]
+Prepare = Callable[[Call, Object, Object | None], None]
 
-_TIERED = frozenset(r.plural for r in catalog.POLICIES)
+TIERED = frozenset(r.plural for r in catalog.POLICIES)
 BUILT_IN_TIERS: tuple[Object, ...] = (
     {"metadata": {"name": "kube-admin"}, "spec": {"order": 1000, "defaultAction": "Pass"}},
     {"metadata": {"name": "default"}, "spec": {"order": 1_000_000, "defaultAction": "Deny"}},
@@ -36,24 +38,24 @@ def _collection(resource: Resource[Any]) -> str:
     return f"{resource.group}/{resource.plural}"
 
 
-def _lister(call: Call) -> Any:
-    def lister(resource: Resource[Any]) -> Iterable[Object]:
+def lister(call: Call) -> Any:
+    """Reads the other objects that a rule of a kind needs, from the store."""
+
+    def listed(resource: Resource[Any]) -> Iterable[Object]:
+        if resource.plural in call.others:
+            yield from call.others[resource.plural]
+            return
         for record in call.store.collection(_collection(resource)).select(None):
             yield record.decode()
 
-    return lister
+    return listed
 
 
-def _hooks(resource: Resource[Any]) -> Hooks:
-    tiered = resource.plural in _TIERED
+def prepared(resource: Resource[Any], *, mode: ServingMode = ServingMode.NATIVE) -> Prepare:
+    """The hook that gives an object its defaults and raises StatusError 422 for what is wrong with it."""
 
     def prepare(call: Call, obj: Object, old: Object | None) -> None:
-        if tiered:
-            name = obj["metadata"].get("name", "")
-            tiers.check(call, tiers.tier_of(obj if old is None else old), name)
-            if old is not None and tiers.tier_of(old) != tiers.tier_of(obj):
-                tiers.check(call, tiers.tier_of(obj), name)
-        result = admission.admit(resource, obj, old)
+        result = admission.admit(resource, obj, old, mode=mode)
         if result.unknown_fields:
             from tortie.apiserver.writes import complain
 
@@ -63,22 +65,41 @@ def _hooks(resource: Resource[Any]) -> Hooks:
         obj.update(admitted)
         causes = [_cause(e) for e in result.errors]
         if not causes:
-            lister = _lister(call)
-            admission.server_fields(resource, obj, old, lister, user=call.user.name, now=timestamp(call.context.now()))
-            causes = [_cause(e) for e in admission.cross_check(resource, obj, lister, old=old)]
+            others = lister(call)
+            now = timestamp(call.context.now())
+            admission.server_fields(resource, obj, old, others, user=call.user.name, now=now, mode=mode)
+            causes = [_cause(e) for e in admission.cross_check(resource, obj, others, old=old, mode=mode)]
         if causes:
             raise errors.invalid(resource.group, resource.kind, obj["metadata"].get("name", ""), causes)
 
+    return prepare
+
+
+def deletable(resource: Resource[Any]) -> Callable[[Call, Object], None]:
+    """The hook that refuses to delete what must stay."""
+
     def check_delete(call: Call, obj: Object) -> None:
-        if tiered:
-            tiers.check(call, tiers.tier_of(obj), obj["metadata"]["name"])
-        found = list(admission.check_delete(resource, obj, _lister(call)))
+        found = list(admission.check_delete(resource, obj, lister(call)))
         if found:
             raise errors.forbidden(
                 resource.group, resource.plural, obj["metadata"]["name"], "; ".join(e.message for e in found)
             )
 
-    return Hooks(prepare=prepare, check_delete=check_delete)
+    return check_delete
+
+
+def _hooks(resource: Resource[Any]) -> Hooks:
+    return Hooks(
+        prepare=prepared(resource),
+        check_delete=deletable(resource),
+        authorize=_authorize_write if resource.plural in TIERED else None,
+    )
+
+
+async def _authorize_write(call: Call, new: Object | None, old: Object | None) -> None:
+    """Each write counts as what it does to the policy, as the webhook of real clusters sees it."""
+    verb = "create" if old is None else "delete" if new is None else "update"
+    await tiers.check_write(call, tiers.ask_here, verb, new, old)
 
 
 def _columns(resource: Resource[Any]) -> Table:
@@ -88,27 +109,33 @@ def _columns(resource: Resource[Any]) -> Table:
 
 def kinds(*, native: bool = True) -> Iterator[Kind]:
     """Every Calico kind unless another server has them, and those of other groups that are admitted in the same way."""
-    meta = dsl.types()["ObjectMeta"]
     for resource in (*(catalog.CALICO if native else ()), *catalog.UPSTREAM):
-        node: Node = from_openapi(schema.openapi_schema(resource), metadata=meta, top=True)
-        facts = resource.facts
-        write = ("get", "patch", "update")
-        yield Kind(
-            group=resource.group,
-            version=resource.version,
-            kind=resource.kind,
-            plural=resource.plural,
-            namespaced=resource.namespaced,
-            schema=node,
-            singular=resource.singular or resource.kind.lower(),
-            short_names=resource.short_names,
-            categories=resource.categories,
-            subresources={"status": Subresource("status", resource.kind, write)} if facts.status else {},
-            selectable={field: text(*field.split(".")) for field in facts.selectable},
-            table=_columns(resource),
-            hooks=_hooks(resource),
-            custom=True,
-            has_status=facts.status,
-            verbs=facts.verbs,
-            unconditional_update=False,
-        )
+        yield kind(resource, hooks=_hooks(resource), table=_columns(resource), short_names=resource.short_names)
+
+
+def kind(
+    resource: Resource[Any], *, hooks: Hooks, table: Table | None, short_names: Sequence[str], **more: Any
+) -> Kind:
+    """A kind as the registry wants it."""
+    facts = resource.facts
+    write = ("get", "patch", "update")
+    return Kind(
+        group=resource.group,
+        version=resource.version,
+        kind=resource.kind,
+        plural=resource.plural,
+        namespaced=resource.namespaced,
+        schema=from_openapi(schema.openapi_schema(resource), metadata=dsl.types()["ObjectMeta"], top=True),
+        singular=resource.singular or resource.kind.lower(),
+        short_names=tuple(short_names),
+        categories=resource.categories,
+        subresources={"status": Subresource("status", resource.kind, write)} if facts.status else {},
+        selectable={field: text(*field.split(".")) for field in facts.selectable},
+        table=table,
+        hooks=hooks,
+        custom=True,
+        has_status=facts.status,
+        verbs=facts.verbs,
+        unconditional_update=False,
+        **more,
+    )

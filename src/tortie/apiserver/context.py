@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tortie.apiserver.kinds import Kind
-from tortie.apiserver.records import Collection, Record
+from tortie.apiserver.records import Collection, Record, Watcher
 from tortie.apiserver.registry import Registry
 from tortie.apiserver.requests import RequestInfo
 from tortie.apiserver.storage import Storage
@@ -48,14 +48,14 @@ SYSTEM = User("system:apiserver", ("system:masters", "system:authenticated"))
 
 @dataclass(slots=True, eq=False)
 class Context:
-    """The server's parts."""
+    """The server's parts. data_dir, pki, allocators, tokens, authorizer: of the embedded server alone."""
 
     store: Storage
     registry: Registry
-    data_dir: Path
-    pki: "Pki"
-    allocators: "Allocators"
     now: Callable[[], float]
+    data_dir: Path = field(init=False)
+    pki: "Pki" = field(init=False)
+    allocators: "Allocators" = field(init=False)
     authorizer: "Authorizer" = field(init=False)
     tokens: "Tokens" = field(init=False)
     admission: "Admission | None" = None
@@ -90,6 +90,15 @@ class Context:
         return self.store.collection(collection).get((namespace, name))
 
 
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The part of a collection that a list, watch or deletecollection may be about. watchers: where its watches are
+    noted that must end when the scope may have grown."""
+
+    covers: Callable[[Record], bool]
+    watchers: set[Watcher] | None = None
+
+
 @dataclass(slots=True, eq=False)
 class Call:
     """One request on a resource."""
@@ -105,6 +114,8 @@ class Call:
     warnings: list[str] = field(default_factory=list)
     applied: bool = False  # a server-side apply has set the owners of fields itself
     annotations: dict[str, str] = field(default_factory=dict)  # what admission adds to the audit event
+    scope: Scope | None = None  # None: all of the collection
+    others: dict[str, list[Object]] = field(default_factory=dict)  # plural -> objects for rules, not in the store
 
     @property
     def store(self) -> Storage:

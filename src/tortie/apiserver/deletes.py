@@ -171,6 +171,8 @@ async def _delete_locked(
     kind = call.kind
     obj = record.decode()
     meta = obj["metadata"]
+    if kind.hooks.authorize is not None:
+        await kind.hooks.authorize(call, None, obj)
     _check_preconditions(kind, record, obj, options)
     if kind.hooks.check_delete is not None:
         kind.hooks.check_delete(call, obj)
@@ -184,7 +186,11 @@ async def _delete_locked(
     if call.dry_run:
         return 200, obj if stays else errors.success(meta["name"], kind.group, kind.plural, meta["uid"]), None
     if not stays:
-        await call.store.remove(collection, record.key)
+        if kind.hooks.retire is not None:
+            await kind.hooks.retire(call, obj)
+            await call.store.remove(collection, record.key)
+        else:
+            await call.store.remove(collection, record.key, record.revision if options.resource_version else 0)
         if kind.graceful:
             return 200, obj, None
         return 200, errors.success(meta["name"], kind.group, kind.plural, meta["uid"]), None

@@ -8,7 +8,7 @@ import dataclasses
 import gzip
 import logging
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -47,9 +47,17 @@ _MANY = ("Table", "PartialObjectMetadataList")
 class Api:
     """Handles requests for one server."""
 
-    def __init__(self, context: Context, authenticate: Any, paths: Paths, subresources: Subresources) -> None:
+    def __init__(
+        self,
+        context: Context,
+        authenticate: Callable[[web.Request], Awaitable[User]],
+        authorize: Callable[[User, RequestInfo], Awaitable[None]],
+        paths: Paths,
+        subresources: Subresources,
+    ) -> None:
         self.context = context
         self.authenticate = authenticate
+        self.authorize = authorize
         self.paths = paths
         self.subresources = subresources
 
@@ -81,7 +89,7 @@ class Api:
         query = request.query
         info = requests.parse(request.method, request.path, query)
         user = await self.authenticate(request)
-        await self.context.authorizer.check(user, info)
+        await self.authorize(user, info)
         if self.context.aggregator is not None:
             remote = self.context.aggregator.find(info.path)
             if remote is not None:
@@ -125,6 +133,8 @@ class Api:
         pretty = _pretty(request)
         accept = request.headers.get("Accept", "")
         include = query.get("includeObject", "")
+        if info.verb in {"list", "watch", "deletecollection"} and call.kind.hooks.scope is not None:
+            call.scope = await call.kind.hooks.scope(call)
         match info.verb:
             case "watch":
                 return await watches.serve(
@@ -185,7 +195,8 @@ class Api:
             await subresources.bind(call, obj)
             status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
             return self.tree(call, request, status, 201)
-        return self.tree(call, request, await reviews.review(call, obj), 201)
+        answer = call.kind.hooks.review or reviews.review
+        return self.tree(call, request, await answer(call, obj), 201)
 
     async def _delete_options(self, call: Call, request: web.Request) -> tuple[Call, deletes.Options]:
         body: Any = {}
@@ -203,6 +214,8 @@ class Api:
         record = collection.get(key)
         if record is None:
             raise errors.not_found(kind.group, kind.plural, info.name)
+        if kind.hooks.read is not None:
+            await kind.hooks.read(call, record.decode())
         if output.plain:
             return self.answer(call, request, render.data(kind, record), output)
         return self.object(call, request, render.convert(kind, record), output)

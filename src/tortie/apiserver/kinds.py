@@ -12,7 +12,7 @@ from tortie.apiserver.errors import Cause
 from tortie.apiserver.schema.node import Node
 
 if TYPE_CHECKING:
-    from tortie.apiserver.context import Call
+    from tortie.apiserver.context import Call, Scope
 
 Object = dict[str, Any]
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
@@ -54,6 +54,11 @@ class Hooks:
     admission); may raise StatusError. validate: causes for a 422. undo: takes back what prepare reserved when the
     write does not happen. committed: after the write is durable and its lock is free, before it is answered.
     check_delete: may refuse.
+
+    These wait for others, and may raise StatusError. authorize: whether the caller may make the second object of the
+    third (None: there is none), beyond what RBAC says of the request; read: whether the caller may see an object;
+    scope: what the caller may list, watch or delete as a collection. retire: what must be done before an object goes.
+    review: the answer of a kind that is not stored.
     """
 
     default: Callable[[Object], None] = no_change
@@ -62,6 +67,11 @@ class Hooks:
     undo: Callable[["Call", Object, Object | None], None] | None = None
     committed: Callable[["Call", Object, Object | None], Awaitable[None]] | None = None
     check_delete: Callable[["Call", Object], None] | None = None
+    authorize: Callable[["Call", Object | None, Object | None], Awaitable[None]] | None = None
+    read: Callable[["Call", Object], Awaitable[None]] | None = None
+    scope: Callable[["Call"], Awaitable["Scope | None"]] | None = None
+    retire: Callable[["Call", Object], Awaitable[None]] | None = None
+    review: Callable[["Call", Object], Awaitable[Object]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +117,8 @@ class Kind:
     warning: str = ""
     scale: Mapping[str, str] | None = None
     name_rule: str = "subdomain"
+    paged: bool = True  # lists honour limit and continue
+    bookmarks: bool = True  # watches give bookmarks and initial events on request
     definition: str = ""  # the CustomResourceDefinition that made this kind
 
     def __post_init__(self) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from tortie.apiserver import errors
-from tortie.apiserver.context import Call
+from tortie.apiserver.context import Call, Scope
 from tortie.apiserver.kinds import Kind
 from tortie.apiserver.records import Collection, Key, Record
 from tortie.apiserver.selectors import FieldSelector, FieldTerm, LabelSelector, parse_fields, parse_labels
@@ -44,17 +44,20 @@ class Selection:
     namespace: str | None
     labels: LabelSelector | None
     fields: FieldSelector | None
+    scope: Scope | None = None
 
     def matches(self, record: Record) -> bool:
         if self.namespace is not None and record.key[0] != self.namespace:
             return False
         if self.labels is not None and not self.labels.matches(record.labels):
             return False
-        return self.fields is None or self.fields.matches(record.key[0], record.key[1], record.fields)
+        if self.fields is not None and not self.fields.matches(record.key[0], record.key[1], record.fields):
+            return False
+        return self.scope is None or self.scope.covers(record)
 
     @property
     def filtered(self) -> bool:
-        return self.labels is not None or self.fields is not None
+        return self.labels is not None or self.fields is not None or self.scope is not None
 
 
 def selection(call: Call) -> Selection:
@@ -68,6 +71,7 @@ def selection(call: Call) -> Selection:
         (call.info.namespace or None) if kind.namespaced else None,
         parse_labels(call.query.get("labelSelector", "")),
         fields,
+        call.scope,
     )
 
 
@@ -164,10 +168,10 @@ async def select(call: Call) -> tuple[Sequence[Record], Object]:
     query = call.query
     check_options(query)
     chosen = selection(call)
-    limit = number(query, "limit")
+    limit = number(query, "limit") if call.kind.paged else 0
     store = call.store
     collection = call.context.collection(call.kind)
-    token = query.get("continue", "")
+    token = query.get("continue", "") if call.kind.paged else ""
     after: Key | None = None
     at = 0
     if token:

@@ -54,11 +54,12 @@ class Event:
 class Watcher:
     """A queue of events for one watch request. Overflow marks it broken: the client re-lists."""
 
-    __slots__ = ("_wake", "broken", "events", "limit", "reason")
+    __slots__ = ("_wake", "broken", "events", "failed", "limit", "reason")
 
     def __init__(self, limit: int = 20_000) -> None:
         self.events: deque[Event] = deque()
         self.broken = False
+        self.failed = False
         self.reason = ""
         self.limit = limit
         self._wake: asyncio.Future[None] | None = None
@@ -70,9 +71,11 @@ class Watcher:
         self.events.append(event)
         self._signal()
 
-    def close(self, reason: str) -> None:
-        """Ends the watch after what is queued; with a reason, the client is told to list again."""
+    def close(self, reason: str, *, failed: bool = False) -> None:
+        """Ends the watch after what is queued; with a reason, the client is told to list again, or if it is the
+        server that failed, so."""
         self.broken = True
+        self.failed = failed
         self.reason = reason
         self._signal()
 

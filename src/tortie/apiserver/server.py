@@ -103,13 +103,11 @@ class Server:
         context = Context(
             store=store,
             registry=registry,
-            data_dir=settings.data_dir,
-            pki=keys,
-            allocators=allocators,
             now=time.time,
             advertise=tuple(settings.advertise) or self._default_advertise(),
             native=settings.native,
         )
+        context.data_dir, context.pki, context.allocators = settings.data_dir, keys, allocators
         context.authorizer = Authorizer(context)
         context.tokens = Tokens(context)
         context.admission = Admission(context, StoredPolicies(context))
@@ -148,7 +146,7 @@ class Server:
         return ("127.0.0.1",)
 
     async def _listen(self, context: Context) -> None:
-        api = Api(context, Authenticator(context), Paths(context), Subresources())
+        api = Api(context, Authenticator(context), context.authorizer.check, Paths(context), Subresources())
         app = web.Application(client_max_size=negotiate.BODY_LIMIT)
         app.router.add_route("*", "/{tail:.*}", api.handle)
         self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=120, shutdown_timeout=1.0)

@@ -70,7 +70,7 @@ class Storage(Protocol):
 
         `obj["metadata"]["resourceVersion"]` names the state that is replaced: absent or empty means that the object
         must not exist yet. The new one is set in `obj`, which the storage may keep nothing of. A storage may let the
-        record differ from `obj` (a backend has the last word); callers answer with what is returned.
+        record differ from what was given (a backend has the last word): then it changes `obj` to what was stored.
         Raises StatusError: 404 when the named state is gone, 409 AlreadyExists or Conflict, 507 when there is no space,
         500, 503 or 504 otherwise. Then nothing was stored and `obj` is as it was; after a 504 nobody knows.
         A caller that is cancelled does not know either, but the next holder of the key's lock finds it decided.

@@ -45,6 +45,8 @@ def check_options(call: Call) -> bool:
                     "resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
                 )
             )
+    if initial and not call.kind.bookmarks:
+        causes = [errors.forbidden_field("sendInitialEvents", "this resource has no watch with initial events")]
     if causes:
         raise errors.invalid("meta.k8s.io", "ListOptions", "", causes)
     return initial in {"1", "true", "True"}
@@ -103,7 +105,7 @@ async def serve(call: Call, request: web.Request, output: Output) -> web.StreamR
     query = call.query
     store = call.store
     chosen = lists.selection(call)
-    bookmarks = query.get("allowWatchBookmarks") in {"1", "true", "True"}
+    bookmarks = call.kind.bookmarks and query.get("allowWatchBookmarks") in {"1", "true", "True"}
     seconds = float(lists.number(query, "timeoutSeconds") or random.randint(1800, 3600))  # noqa: S311 - spreads load
     collection = call.context.collection(call.kind)
     start = await lists.reach(store, collection, query.get("resourceVersion", ""))
@@ -114,6 +116,8 @@ async def serve(call: Call, request: web.Request, output: Output) -> web.StreamR
     stream = _Stream(call, output, chosen)
     stream.seen = newest if with_initial or not start else start
     watcher, past = store.watch(collection, stream.seen)
+    if call.scope is not None and call.scope.watchers is not None:
+        call.scope.watchers.add(watcher)
     try:
         head = b""
         if with_initial:
@@ -133,6 +137,8 @@ async def serve(call: Call, request: web.Request, output: Output) -> web.StreamR
         await _follow(stream, watcher, response, seconds, bookmarks=bookmarks)
     finally:
         store.unwatch(collection, watcher)
+        if call.scope is not None and call.scope.watchers is not None:
+            call.scope.watchers.discard(watcher)
     return response
 
 
@@ -162,8 +168,9 @@ async def _follow(
                         await response.write(data)
                 elif watcher.broken:
                     if watcher.reason:
-                        status = errors.expired(f"the watch ended: {watcher.reason}; list again").status()
-                        await response.write(render.error_line(status))
+                        text = f"the watch ended: {watcher.reason}"
+                        error = errors.internal(text) if watcher.failed else errors.expired(f"{text}; list again")
+                        await response.write(render.error_line(error.status()))
                     break
             elif bookmarks:
                 next_bookmark = time.monotonic() + BOOKMARK_SECONDS

@@ -73,6 +73,7 @@ async def create(call: Call, body: Any, duplicates: list[str] | None = None, *, 
     obj = fit(call, body, duplicates)
     meta = obj["metadata"]
     _place(call, obj)
+    await _know_namespace(call, meta.get("namespace", ""))
     if meta.get("resourceVersion"):
         raise errors.internal("resourceVersion should not be set on objects to be created")
     if call.info.name and meta.get("name") and meta["name"] != call.info.name:
@@ -91,6 +92,8 @@ async def create(call: Call, body: Any, duplicates: list[str] | None = None, *, 
         meta["generation"] = 1
     if kind.has_status and not kind.status_on_create:
         obj.pop("status", None)
+    if kind.hooks.authorize is not None:
+        await kind.hooks.authorize(call, obj, None)
     for attempt in range(8):
         key: Key = (meta.get("namespace", ""), meta.get("name", ""))
         made = await _create_as(call, obj, key, manager_op)
@@ -143,6 +146,8 @@ async def _admit_new(call: Call, obj: Object, manager_op: str) -> _Admitted:
     if obj is not asked:
         obj = _refit(call, obj, asked)
         hooks.default(obj)
+        if hooks.authorize is not None:
+            await hooks.authorize(call, obj, None)
     if hooks.prepare is not None:
         hooks.prepare(call, obj, None)
 
@@ -224,6 +229,12 @@ def _place(call: Call, obj: Object) -> None:
             "the namespace of the provided object does not match the namespace sent on the request"
         )
     meta["namespace"] = call.info.namespace
+
+
+async def _know_namespace(call: Call, name: str) -> None:
+    """A namespace that is kept elsewhere may have been made a moment ago."""
+    if name and call.context.record("/namespaces", "", name) is None:
+        await call.store.fresh(call.store.collection("/namespaces"), ("", name))
 
 
 Change = Callable[[Object], Object]
@@ -310,6 +321,8 @@ async def _revise(call: Call, record: Record, change: Change, subresource: str) 
             hooks.default(new)
             if call.applied:
                 managed.on_update(call, asked, new, subresource)
+    if hooks.authorize is not None:
+        await hooks.authorize(call, new, old)
     if hooks.prepare is not None:
         hooks.prepare(call, new, old)
 
