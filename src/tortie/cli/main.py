@@ -15,6 +15,18 @@ _COMMANDS: dict[str, tuple[str, str, str, bool]] = {
     "why": ("tortie.cli.why", "command", "Why is this connection allowed or denied?", False),
     "crds": ("tortie.cli.crds", "command", "Calico's kinds as CustomResourceDefinitions.", False),
     "apiserver": ("tortie.apiserver.command", "command", "The embedded Kubernetes API server.", False),
+    "calico-apiserver": (
+        "tortie.apiserver.aggregated.command",
+        "command",
+        "The aggregated API server for projectcalico.org/v3.",
+        False,
+    ),
+    "webhooks": (
+        "tortie.apiserver.calico_webhooks.command",
+        "command",
+        "The admission webhooks of native mode on real clusters.",
+        False,
+    ),
     "felix": ("tortie.felix.command", "command", "The policy and route agent of a node.", False),
     "confd": ("tortie.routing.command", "command", "Renders BIRD's configuration from BGP resources.", False),
     "cni": ("tortie.cni.command", "command", "The CNI plugin's node agent, and its installation.", False),

@@ -71,7 +71,8 @@ class Cache(Generic[T]):
     holds only identities, and reading it gives nothing. on_status tells `waiting` (no contact yet), `listing`,
     `synced`. indexes: name -> function that gives the index values of an object. page_size: objects per list request,
     0 for all in one. initial_events: ask for the list as a stream. watch_seconds: range from which the length of
-    each watch is drawn. silence: seconds without a byte after which a connection counts as dead."""
+    each watch is drawn. silence: seconds without a byte after which a connection counts as dead. absent_retry: seconds
+    until a resource that the server does not serve is looked for again."""
 
     def __init__(
         self,
@@ -90,11 +91,13 @@ class Cache(Generic[T]):
         initial_events: bool = False,
         watch_seconds: tuple[int, int] = (300, 600),
         silence: float = 150.0,
+        absent_retry: float = _ABSENT_RETRY,
         backoff: Backoff | None = None,
         choose: Callable[[], float] = random.random,
     ) -> None:
         self.resource = resource
         self.status: CacheStatus = "waiting"
+        self.absent = False  # the server does not serve the resource: nothing exists
         self._client = client
         self._namespace = namespace
         self._label_selector = label_selector
@@ -109,6 +112,7 @@ class Cache(Generic[T]):
         self._initial_events = initial_events
         self._watch_seconds = watch_seconds
         self._silence = silence
+        self._absent_retry = absent_retry
         self._backoff = backoff or Backoff(choose=choose)
         self._choose = choose
         self._opened_at: float | None = None
@@ -196,9 +200,10 @@ class Cache(Generic[T]):
             except NotFound as error:
                 # The resource is not served (yet): nothing exists, and that is a complete picture.
                 self._failed(error, "nothing to follow; will look again")
+                self.absent = True
                 self._replace({}, {}, "")
                 self._became_synced()
-                await asyncio.sleep(_ABSENT_RETRY * (1.0 - self._choose() / 2.0))
+                await asyncio.sleep(self._absent_retry * (1.0 - self._choose() / 2.0))
                 continue
             except ApiError as error:
                 answered = error.reason != "Unreachable"
@@ -264,6 +269,7 @@ class Cache(Generic[T]):
             token = page.continue_
             if not token:
                 break
+        self.absent = False
         self._replace(objects, bad, version)
         self._backoff.reset()
         self._became_synced()
@@ -299,6 +305,7 @@ class Cache(Generic[T]):
                     assert event.status is not None
                     raise from_status(event.status)
                 if event.type == "BOOKMARK" and event.initial_events_end:
+                    self.absent = False
                     self._replace(objects, bad, event.resource_version)
                     self._backoff.reset()
                     self._became_synced()
