@@ -4,13 +4,15 @@ In: stored definitions. Out: `Kind`s in the registry, one for each served versio
 go first and then the kinds.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tortie.apiserver import deletes, jsonpath, writes
+from tortie.apiserver.admission.configurations import reach
 from tortie.apiserver.builtin.definitions import COLLECTION, FINALIZER
 from tortie.apiserver.context import SYSTEM, Call, Context
 from tortie.apiserver.errors import Cause, StatusError
-from tortie.apiserver.kinds import Hooks, Kind, Subresource
+from tortie.apiserver.kinds import Conversion, Hooks, Kind, Subresource
 from tortie.apiserver.objects import get, text
 from tortie.apiserver.records import Collection, Event
 from tortie.apiserver.requests import RequestInfo
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 Object = dict[str, Any]
 _WRITE = ("get", "patch", "update")
+_CONVERSION_SECONDS = 30
 
 
 def serve_all(context: Context) -> None:
@@ -98,15 +101,34 @@ def _hooks(schema: Node) -> Hooks:
     return Hooks(default=default if has_defaults(schema) else lambda _obj: None, validate=check)
 
 
-def _kinds(obj: Object) -> list[tuple[Kind, int]]:
+def _conversion(context: Context, obj: Object, schemas: Mapping[str, Node]) -> Conversion | None:
+    """How objects get into another version, if a webhook is to do it."""
+    spec = obj["spec"]
+    declared = spec.get("conversion") or {}
+    if declared.get("strategy") != "Webhook" or len(spec["versions"]) < 2:
+        return None
+    from tortie.apiserver.conversion_webhook import WebhookConverter  # late: few definitions have one
+
+    storage = next(v["name"] for v in spec["versions"] if v.get("storage"))
+    return WebhookConverter(
+        lambda: context.admission.webhooks.client if context.admission is not None else None,
+        reach((declared.get("webhook") or {}).get("clientConfig") or {}, _CONVERSION_SECONDS),
+        kind=spec["names"]["kind"],
+        storage=f"{spec['group']}/{storage}",
+        schemas=schemas,
+    )
+
+
+def _kinds(context: Context, obj: Object) -> list[tuple[Kind, int]]:
     spec = obj["spec"]
     names = spec["names"]
     versions = [v for v in spec["versions"] if v.get("served")]
     storage = next(v["name"] for v in spec["versions"] if v.get("storage"))
+    schemas = {f"{spec['group']}/{v['name']}": _schema(v) for v in spec["versions"]}
+    conversion = _conversion(context, obj, schemas)
     found = []
     for rank, version in enumerate(sorted(versions, key=lambda v: _version_rank(v["name"]))):
-        source = get(version, "schema", "openAPIV3Schema") or {"type": "object"}
-        schema = from_openapi(source, metadata=dsl.types()["ObjectMeta"], top=True)
+        schema = schemas[f"{spec['group']}/{version['name']}"]
         subresources: dict[str, Subresource] = {}
         declared = version.get("subresources") or {}
         if declared.get("status") is not None:
@@ -148,6 +170,7 @@ def _kinds(obj: Object) -> list[tuple[Kind, int]]:
             unconditional_update=False,
             convert_in=stored,
             convert_out=shown if has_defaults(schema) else None,
+            conversion=conversion,
             warning=_deprecation(group, version, names) if version.get("deprecated") else "",
             scale={
                 "spec": scale.get("specReplicasPath", ""),
@@ -159,6 +182,11 @@ def _kinds(obj: Object) -> list[tuple[Kind, int]]:
         )
         found.append((kind, len(versions) - rank))
     return found
+
+
+def _schema(version: Object) -> Node:
+    source = get(version, "schema", "openAPIV3Schema") or {"type": "object"}
+    return from_openapi(source, metadata=dsl.types()["ObjectMeta"], top=True)
 
 
 def _deprecation(group: str, version: Object, names: Object) -> str:
@@ -180,7 +208,7 @@ def serve(context: Context, obj: Object) -> None:
     """Brings the registry in line with a definition. Kinds that the server has natively stay as they are."""
     registry, spec = context.registry, obj["spec"]
     group, plural = spec["group"], spec["names"]["plural"]
-    kinds = _kinds(obj) if _established(obj) else []
+    kinds = _kinds(context, obj) if _established(obj) else []
     served = {kind.version for kind, _ in kinds}
     for version in [v for g, v in registry.versions if g == group]:
         have = registry.find(group, version, plural)

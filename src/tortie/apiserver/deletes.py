@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tortie.apiserver import admission, errors, managed, objects
+from tortie.apiserver import admission, conversion, errors, managed, objects
 from tortie.apiserver.context import Call
 from tortie.apiserver.kinds import Kind
 from tortie.apiserver.records import Collection, Key, Record
@@ -84,7 +84,7 @@ async def delete(call: Call, options: Options) -> tuple[int, Object]:
             raise errors.not_found(kind.group, kind.plural, key[1])
         code, body, before = await _delete_locked(call, collection, record, options)
     await _follow_up(call, body, before)
-    return code, body
+    return code, body if body["kind"] == "Status" else await conversion.shown(kind, body)
 
 
 async def _ask(call: Call, record: Record, options: Options) -> None:
@@ -101,9 +101,7 @@ async def _ask(call: Call, record: Record, options: Options) -> None:
         tree["preconditions"] = {key: value for key, value in wanted.items() if value}
     if call.dry_run:
         tree["dryRun"] = ["All"]
-    old = record.decode()
-    if call.kind.convert_out:
-        old = call.kind.convert_out(old)
+    old = await conversion.shown(call.kind, record.decode())
     _check_preconditions(call.kind, record, old, options)
     await admission.delete(call, old, tree)
 
@@ -231,5 +229,5 @@ async def delete_collection(call: Call, records: Iterable[Record], options: Opti
                 continue
             _, body, before = await _delete_locked(call, collection, record, options)
         await _follow_up(call, body, before)
-        deleted.append(chosen.decode())
+        deleted.append(await conversion.shown(call.kind, chosen.decode()))
     return deleted

@@ -16,6 +16,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from tortie.apiserver import (
+    conversion,
     deletes,
     errors,
     lists,
@@ -143,6 +144,7 @@ class Api:
             case "list":
                 output = negotiate.choose(accept, shapes=_MANY, pretty=pretty, include=include)
                 records, meta = await lists.select(call)
+                records = await conversion.records(call.kind, records)
                 pieces = render.many(call.kind, records, output, self.context.now(), meta)
                 if len(records) <= render.PIECE:
                     return self.answer(call, request, b"".join(pieces), output)
@@ -216,6 +218,7 @@ class Api:
             raise errors.not_found(kind.group, kind.plural, info.name)
         if kind.hooks.read is not None:
             await kind.hooks.read(call, record.decode())
+        (record,) = await conversion.records(kind, (record,))
         if output.plain:
             return self.answer(call, request, render.data(kind, record), output)
         return self.object(call, request, render.convert(kind, record), output)

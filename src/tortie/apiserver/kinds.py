@@ -6,13 +6,14 @@ handlers through the registry; its hooks are the kind's own rules (defaults, all
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tortie.apiserver.errors import Cause
 from tortie.apiserver.schema.node import Node
 
 if TYPE_CHECKING:
     from tortie.apiserver.context import Call, Scope
+    from tortie.apiserver.records import Record
 
 Object = dict[str, Any]
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
@@ -85,6 +86,16 @@ class Subresource:
     version: str = ""
 
 
+class Conversion(Protocol):
+    """How stored objects become those of another version, when that takes more than another apiVersion."""
+
+    storage: str
+
+    async def convert(self, objs: list[Object], api_version: str) -> list[Object]: ...
+
+    async def records(self, found: "Sequence[Record]", api_version: str) -> "Sequence[Record]": ...
+
+
 @dataclass(slots=True, eq=False)
 class Kind:
     """One resource in one version."""
@@ -114,6 +125,7 @@ class Kind:
     orphan_by_default: bool = False
     convert_out: Callable[[Object], Object] | None = None
     convert_in: Callable[[Object], Object] | None = None
+    conversion: Conversion | None = None  # by webhook; before convert_out, and instead of convert_in
     warning: str = ""
     scale: Mapping[str, str] | None = None
     name_rule: str = "subdomain"

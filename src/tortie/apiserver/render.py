@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from tortie.apiserver import tables
+from tortie.apiserver import conversion, tables
 from tortie.apiserver.kinds import Kind
 from tortie.apiserver.negotiate import JSON, YAML, Output
 from tortie.apiserver.records import Event, Record
@@ -30,13 +30,8 @@ def encode(tree: Any, output: Output) -> bytes:
 
 
 def convert(kind: Kind, record: Record) -> Object:
-    """The record as an object of the kind's version."""
-    obj = record.decode()
-    if kind.convert_out is not None:
-        return kind.convert_out(obj)
-    if obj.get("apiVersion") != kind.api_version:
-        obj["apiVersion"] = kind.api_version
-    return obj
+    """The record as an object of the kind's version; where a webhook is needed for it, `conversion` comes before."""
+    return conversion.local(kind, record.decode())
 
 
 def data(kind: Kind, record: Record) -> bytes:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from tortie.apiserver import errors, negotiate, objects, patching, writes
+from tortie.apiserver import conversion, errors, negotiate, objects, patching, writes
 from tortie.apiserver.builtin.columns import selector_text
 from tortie.apiserver.context import Call
 
@@ -64,7 +64,7 @@ async def serve(call: Call, request: web.Request, api: "Api") -> web.StreamRespo
         obj = call.context.read(kind.collection, info.namespace if kind.namespaced else "", info.name)
         if obj is None:
             raise errors.not_found(kind.group, kind.plural, info.name)
-        return api.tree(call, request, of(call, obj))
+        return api.tree(call, request, of(call, await conversion.shown(kind, obj)))
     body: Any
     patch_type = ""
     if request.method == "PUT":

@@ -5,13 +5,14 @@ and in order. A watch ends when its time is up, when its client is too slow, or 
 """
 
 import asyncio
+import contextlib
 import random
 import time
 from typing import Any
 
 from aiohttp import web
 
-from tortie.apiserver import errors, lists, render
+from tortie.apiserver import conversion, errors, lists, render
 from tortie.apiserver.context import Call
 from tortie.apiserver.errors import StatusError
 from tortie.apiserver.lists import Selection
@@ -75,26 +76,26 @@ class _Stream:
         self.first = True
         self.seen = 0
 
-    def lines(self, events: list[Event]) -> bytes:
-        out = []
+    async def lines(self, events: list[Event]) -> bytes:
+        found = []
         for event in events:
-            if event.revision <= self.seen:
-                continue
-            self.seen = event.revision
-            found = matched(event, self.chosen)
-            if found is not None:
-                now = self.call.context.now()
-                change, record = found
-                out.append(render.line(self.call.kind, event, record, change, self.output, now, first=self.first))
-                self.first = False
-        return b"".join(out)
+            if event.revision > self.seen:
+                self.seen = event.revision
+                change = matched(event, self.chosen)
+                if change is not None:
+                    found.append((event, *change))
+        return await self._written(found)
 
-    def initial(self, records: list[Record]) -> bytes:
+    async def initial(self, records: list[Record]) -> bytes:
+        return await self._written([(Event(r.revision, r.key, None, r, 0.0), "ADDED", r) for r in records])
+
+    async def _written(self, found: list[tuple[Event, str, Record]]) -> bytes:
+        kind = self.call.kind
+        shown = await conversion.records(kind, [record for _, _, record in found])
         out = []
-        for record in records:
-            event = Event(record.revision, record.key, None, record, 0.0)
+        for (event, change, _), record in zip(found, shown, strict=True):
             now = self.call.context.now()
-            out.append(render.line(self.call.kind, event, record, "ADDED", self.output, now, first=self.first))
+            out.append(render.line(kind, event, record, change, self.output, now, first=self.first))
             self.first = False
         return b"".join(out)
 
@@ -121,10 +122,10 @@ async def serve(call: Call, request: web.Request, output: Output) -> web.StreamR
     try:
         head = b""
         if with_initial:
-            head = stream.initial([r for r in collection.select(chosen.namespace) if chosen.matches(r)])
+            head = await stream.initial([r for r in collection.select(chosen.namespace) if chosen.matches(r)])
             if streaming_list:
                 head += render.bookmark(call.kind, newest, output, initial_end=True)
-        head += stream.lines(past)
+        head += await stream.lines(past)
         response = web.StreamResponse(
             headers={"Content-Type": output.content_type, "Cache-Control": "no-cache, private"}
         )
@@ -155,7 +156,7 @@ async def _follow(
         while True:
             now = time.monotonic()
             if now >= deadline:
-                if bookmarks:
+                if bookmarks and not watcher.events:
                     await response.write(render.bookmark(kind, store.newest(collection), stream.output))
                 break
             ready = await watcher.wait(max(0.001, min(deadline, next_bookmark) - now))
@@ -163,7 +164,7 @@ async def _follow(
                 if watcher.events:
                     events = list(watcher.events)
                     watcher.events.clear()
-                    data = stream.lines(events)
+                    data = await stream.lines(events)
                     if data:
                         await response.write(data)
                 elif watcher.broken:
@@ -176,6 +177,10 @@ async def _follow(
                 next_bookmark = time.monotonic() + BOOKMARK_SECONDS
                 await response.write(render.bookmark(kind, store.newest(collection), stream.output))
         await response.write_eof()
+    except StatusError as error:  # a conversion failed: the client lists again, and meets the reason there
+        with contextlib.suppress(ConnectionError):
+            await response.write(render.error_line(error.status()))
+            await response.write_eof()
     except (ConnectionError, asyncio.CancelledError):
         return
 

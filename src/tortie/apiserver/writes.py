@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tortie.apiserver import admission, errors, managed, objects
+from tortie.apiserver import admission, conversion, errors, managed, objects
 from tortie.apiserver.context import Call
 from tortie.apiserver.errors import StatusError
 from tortie.apiserver.kinds import Kind
@@ -133,6 +133,7 @@ class _Admitted:
     """An object that may be stored. undo: takes back what was reserved for it; release: quotas no longer hold it."""
 
     obj: Object
+    stored: Object
     undo: Callable[[], None]
     release: Callable[[], None]
 
@@ -163,11 +164,13 @@ async def _admit_new(call: Call, obj: Object, manager_op: str) -> _Admitted:
         managed.on_create(call, obj, manager_op)
         if obj is not asked and manager_op == managed.APPLY:
             managed.on_update(call, asked, obj, "")
+        obj = objects.order(obj)
+        stored = await conversion.stored(kind, obj)
         release = await admission.validate(call, "CREATE", obj, None)
     except BaseException:
         undo()
         raise
-    return _Admitted(objects.order(obj), undo, release)
+    return _Admitted(obj, stored, undo, release)
 
 
 async def _store_new(call: Call, admitted: _Admitted, key: Key) -> Object:
@@ -177,8 +180,7 @@ async def _store_new(call: Call, admitted: _Admitted, key: Key) -> Object:
         if call.dry_run:
             admitted.undo()
             return obj
-        stored = kind.convert_in(copy.deepcopy(obj)) if kind.convert_in else obj
-        record = await call.store.put(call.context.collection(kind), key, stored)
+        record = await call.store.put(call.context.collection(kind), key, admitted.stored)
     except StatusError:
         admitted.undo()
         raise
@@ -290,11 +292,12 @@ async def _stored(call: Call, key: Key) -> Record:
 
 @dataclass(frozen=True, slots=True)
 class _Revised:
-    """A change that may be stored in place of `record`."""
+    """A change that may be stored in place of `record`. stored: as it will be; None when nothing has changed."""
 
     record: Record
     old: Object
     new: Object
+    stored: Object | None
     undo: Callable[[], None]
     release: Callable[[], None]
 
@@ -303,11 +306,7 @@ async def _revise(call: Call, record: Record, change: Change, subresource: str) 
     """The changed object, admitted and valid. Raises StatusError."""
     kind = call.kind
     hooks = kind.hooks
-    old = record.decode()
-    if kind.convert_out:
-        old = kind.convert_out(old)
-    elif old.get("apiVersion") != kind.api_version:
-        old["apiVersion"] = kind.api_version
+    old = await conversion.shown(kind, record.decode())
     new = change(copy.deepcopy(old))
     _keep_server_owned(call, old, new)
     new = _only_written(call, old, new, subresource)
@@ -340,12 +339,15 @@ async def _revise(call: Call, record: Record, change: Change, subresource: str) 
             new["metadata"]["generation"] = int(old["metadata"].get("generation", 0)) + 1
         if not call.applied:
             managed.on_update(call, old, new, subresource)
+        new = objects.order(new)
+        new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
+        stored = None if managed.same(old, new) else await conversion.stored(kind, new)
         if subresource != "binding":
             release = await admission.validate(call, "UPDATE", new, old, subresource=subresource)
     except BaseException:
         undo()
         raise
-    return _Revised(record, old, objects.order(new), undo, release or (lambda: None))
+    return _Revised(record, old, new, stored, undo, release or (lambda: None))
 
 
 def _only_written(call: Call, old: Object, new: Object, subresource: str) -> Object:
@@ -377,8 +379,7 @@ async def _store_changed(call: Call, revised: _Revised) -> tuple[Object, Object 
 async def _store_revised(call: Call, revised: _Revised) -> tuple[Object, bool]:
     kind, old, new = call.kind, revised.old, revised.new
     meta = new["metadata"]
-    meta["resourceVersion"] = old["metadata"]["resourceVersion"]
-    if managed.same(old, new):
+    if revised.stored is None:
         return old, False
     if call.dry_run:
         return new, False
@@ -386,8 +387,7 @@ async def _store_revised(call: Call, revised: _Revised) -> tuple[Object, bool]:
     if meta.get("deletionTimestamp") and not meta.get("finalizers") and _may_vanish(kind, new):
         meta["resourceVersion"] = str(await call.store.remove(collection, revised.record.key))
         return new, False
-    stored = kind.convert_in(copy.deepcopy(new)) if kind.convert_in else new
-    stored_record = await call.store.put(collection, revised.record.key, stored)
+    stored_record = await call.store.put(collection, revised.record.key, revised.stored)
     meta["resourceVersion"] = str(stored_record.revision)
     return new, True
 

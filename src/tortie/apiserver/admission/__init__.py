@@ -22,15 +22,15 @@ Object = dict[str, Any]
 
 
 class Policies(Protocol):
-    """Admission policies in CEL: they are evaluated here, without waiting for anybody."""
+    """Admission policies in CEL: they wait for nobody, but for a webhook that converts the object for them."""
 
     def concern(self, kind: Kind, operation: str, subresource: str) -> bool:
         """Whether some policy with a binding may match."""
 
-    def mutate(self, call: Call, attributes: Attributes, *, again: bool) -> Object | None:
+    async def mutate(self, call: Call, attributes: Attributes, *, again: bool) -> Object | None:
         """The object after every mutating policy. again: only those that want to see changes of webhooks."""
 
-    def validate(self, call: Call, attributes: Attributes) -> None:
+    async def validate(self, call: Call, attributes: Attributes) -> None:
         """Raises StatusError when a policy refuses."""
 
 
@@ -52,8 +52,10 @@ def _of(call: Call) -> Admission | None:
 
 
 def calls_out(call: Call, operation: Operation, subresource: str = "") -> bool:
-    """Whether a webhook may be asked: the write then takes its turn without holding the lock of its object, so that
-    a slow webhook, or one that writes the same object, stops nobody."""
+    """Whether a webhook may be asked, or has to convert: the write then takes its turn without holding the lock of its
+    object, so that a slow webhook, or one that writes the same object, stops nobody."""
+    if call.kind.conversion is not None:
+        return True
     admission = _of(call)
     return admission is not None and admission.webhooks.may_ask(call.kind, operation, subresource)
 
@@ -85,14 +87,14 @@ async def mutate(call: Call, operation: Operation, obj: Object, old: Object | No
     current = obj
     if decided and policies is not None:
         seen = attributes.of(call, operation, current, old, subresource=subresource)
-        current = policies.mutate(call, seen, again=False) or current
+        current = await policies.mutate(call, seen, again=False) or current
     if remote:
         before = current
         seen = attributes.of(call, operation, current, old, subresource=subresource)
         current = await admission.webhooks.mutate(call, seen) or current
         if decided and policies is not None and current is not before:
             seen = attributes.of(call, operation, current, old, subresource=subresource)
-            current = policies.mutate(call, seen, again=True) or current
+            current = await policies.mutate(call, seen, again=True) or current
         if current is not before and limits.concerns(call, operation, subresource):
             limits.default(call, current)
     return current
@@ -109,7 +111,7 @@ async def _mutate_scale(call: Call, operation: Operation, obj: Object, old: Obje
     seen = attributes.of(call, operation, shown, before, subresource="scale")
     changed, policies = shown, admission.policies
     if policies is not None and policies.concern(call.kind, operation, "scale"):
-        changed = policies.mutate(call, seen, again=False) or changed
+        changed = await policies.mutate(call, seen, again=False) or changed
         seen = attributes.of(call, operation, changed, before, subresource="scale")
     if admission.webhooks.may_ask(call.kind, operation, "scale"):
         changed = await admission.webhooks.mutate(call, seen) or changed
@@ -141,7 +143,7 @@ async def validate(
             obj, old = (scale.of(call, o) if o is not None else None for o in (obj, old))
         seen = attributes.of(call, operation, obj, old, subresource=subresource)
         if decided and policies is not None:
-            policies.validate(call, seen)
+            await policies.validate(call, seen)
         if remote:
             await admission.webhooks.validate(call, seen)
     if obj is not None and operation in {"CREATE", "UPDATE"} and not subresource:
@@ -160,7 +162,7 @@ async def delete(call: Call, old: Object, options: Object) -> None:
     if remote:
         await admission.webhooks.mutate(call, seen)
     if policies is not None and policies.concern(call.kind, "DELETE", ""):
-        policies.validate(call, seen)
+        await policies.validate(call, seen)
     if remote:
         await admission.webhooks.validate(call, seen)
 
@@ -180,4 +182,15 @@ def _nothing() -> None:
     return
 
 
-__all__ = ["Admission", "Policies", "admit_create", "asks", "calls_out", "delete", "mutate", "subresource", "validate"]
+__all__ = [
+    "Admission",
+    "Operation",
+    "Policies",
+    "admit_create",
+    "asks",
+    "calls_out",
+    "delete",
+    "mutate",
+    "subresource",
+    "validate",
+]

@@ -1,7 +1,7 @@
 """What admission knows about one request, and how a webhook is told.
 
 In: a call with the object it would store, and the object it would replace. Out: `Attributes` for rules and conditions,
-and the `request` of an AdmissionReview (admission.k8s.io/v1). Pure.
+and the `request` of an AdmissionReview (admission.k8s.io/v1).
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from tortie.apiserver import objects
 from tortie.apiserver.context import Call, User
+from tortie.apiserver.conversion import between
 from tortie.apiserver.kinds import Kind
 from tortie.apiserver.registry import Registry
 
@@ -123,15 +124,6 @@ def _options(call: Call) -> Object | None:
     return options
 
 
-def converted(obj: Object | None, kind: Kind, other: Kind) -> Object | None:
-    """An object of `kind` as the other version of the same resource shows it."""
-    if obj is None or kind is other:
-        return obj
-    stored = kind.convert_in(dict(obj)) if kind.convert_in else {**obj, "apiVersion": kind.api_version}
-    shown = other.convert_out(stored) if other.convert_out else stored
-    return {**shown, "apiVersion": other.api_version, "kind": other.kind}
-
-
 def user_info(user: User) -> Object:
     """The user as TokenReview and AdmissionReview show one."""
     info: Object = {"username": user.name}
@@ -144,13 +136,13 @@ def user_info(user: User) -> Object:
     return info
 
 
-def request(attributes: Attributes, matched: Kind | None, uid: str) -> Object:
+async def request(attributes: Attributes, matched: Kind | None, uid: str) -> Object:
     """`request` of an AdmissionReview. matched: the version of the resource that a rule named (None: the call's)."""
     own, kind = attributes.place, attributes.kind
     place, obj, old = own, attributes.obj, attributes.old
     if matched is not None and kind is not None and matched is not kind:
         place = place_of(matched, attributes.subresource)
-        obj, old = converted(obj, kind, matched), converted(old, kind, matched)
+        obj, old = await between(obj, kind, matched), await between(old, kind, matched)
     result: Object = {
         "uid": uid,
         "kind": {"group": place.object_group, "version": place.object_version, "kind": place.object_kind},

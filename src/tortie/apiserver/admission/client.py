@@ -1,7 +1,8 @@
-"""The way to a webhook: one HTTPS request with an AdmissionReview, one answer, within a time and a size.
+"""The way to a webhook: one HTTPS request with a review, one answer, within a time and a size.
 
-In: a `Webhook` and a review's request. Out: the review's `response`, checked for its form; `CallError` says in one
-sentence why there is none. A Service is found through its EndpointSlices; redirects are not followed.
+In: a `Webhook` and the request of an AdmissionReview, or another body. Out: the review's `response`, checked for its
+form; `CallError` says in one sentence why there is none. A Service is found through its EndpointSlices; redirects are
+not followed.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ import aiohttp
 import msgspec
 
 from tortie.apiserver import endpoints
-from tortie.apiserver.admission.configurations import Webhook
+from tortie.apiserver.admission.configurations import Reach, Webhook
 from tortie.apiserver.context import Context
 
 Object = dict[str, Any]
@@ -67,36 +68,39 @@ class WebhookClient:
             self._trust[ca] = found
         return found
 
-    def _urls(self, webhook: Webhook) -> list[str]:
+    def _urls(self, reach: Reach) -> list[str]:
         """What to connect to: the URL, or one for each ready address of the Service."""
-        if webhook.service is None:
-            return [_timed(webhook.url, webhook.seconds)]
-        service = webhook.service
+        if reach.service is None:
+            return [_timed(reach.url, reach.seconds)]
+        service = reach.service
         try:
             found = endpoints.addresses(self._context, service.namespace, service.name, service.port)
         except endpoints.Unreachable as problem:
             raise CallError(str(problem)) from None
-        return [_timed(f"https://{endpoints.url_host(a)}{service.path}", webhook.seconds) for a in found]
+        return [_timed(f"https://{endpoints.url_host(a)}{service.path}", reach.seconds) for a in found]
 
     async def ask(self, webhook: Webhook, request: Object) -> Object:
         """The `response` of the webhook's AdmissionReview. Raises CallError."""
         body = msgspec.json.encode({"kind": "AdmissionReview", "apiVersion": _API, "request": request})
-        shown = _timed(webhook.target, webhook.seconds)
+        return _response(await self.post(webhook.reach, body), str(request["uid"]))
+
+    async def post(self, reach: Reach, body: bytes) -> bytes:
+        """The body of the answer to one POST, within the time and size that a webhook has. Raises CallError."""
+        shown = _timed(reach.target, reach.seconds)
         try:
-            async with asyncio.timeout(webhook.seconds):
-                raw = await self._post(webhook, body, shown)
+            async with asyncio.timeout(reach.seconds):
+                return await self._post(reach, body, shown)
         except TimeoutError:
             raise CallError(f'Post "{shown}": context deadline exceeded') from None
-        return _response(raw, str(request["uid"]))
 
-    async def _post(self, webhook: Webhook, body: bytes, shown: str) -> bytes:
-        name = webhook.service.server_name if webhook.service is not None else None
-        tls = self._tls(webhook.ca)
+    async def _post(self, reach: Reach, body: bytes, shown: str) -> bytes:
+        name = reach.service.server_name if reach.service is not None else None
+        tls = self._tls(reach.ca)
         refused: Exception | None = None
-        for url in self._urls(webhook):
+        for url in self._urls(reach):
             headers = {"Content-Type": "application/json"}
             if name is not None:
-                headers["Host"] = f"{name}:{webhook.service.port}" if webhook.service else name
+                headers["Host"] = f"{name}:{reach.service.port}" if reach.service else name
             try:
                 async with self._open().post(
                     url, data=body, headers=headers, ssl=tls, server_hostname=name, allow_redirects=False

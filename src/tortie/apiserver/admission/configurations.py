@@ -36,25 +36,13 @@ class ServiceReference:
 
 
 @dataclass(frozen=True, slots=True)
-class Webhook:
-    """One webhook. index: its place in its configuration. ca: PEM, empty for the system's authorities."""
+class Reach:
+    """How a webhook is reached. ca: PEM, empty for the system's authorities. seconds: what one call may take."""
 
-    configuration: str
-    index: int
-    name: str
     url: str
     service: ServiceReference | None
     ca: bytes
-    rules: tuple[Mapping[str, Any], ...]
-    fail: bool
-    equivalent: bool
-    namespace_selector: Object
-    object_selector: Object
-    conditions: tuple[tuple[str, str], ...]
-    dry_runnable: bool
     seconds: int
-    reinvoke: bool
-    versions: tuple[str, ...] = field(default=("v1",))
 
     @property
     def target(self) -> str:
@@ -64,27 +52,53 @@ class Webhook:
         return f"https://{self.service.server_name}:{self.service.port}{self.service.path}"
 
 
+def reach(client: Mapping[str, Any], seconds: int) -> Reach:
+    """Reads a clientConfig."""
+    service = client.get("service")
+    return Reach(
+        url=str(client.get("url") or ""),
+        service=None
+        if not service
+        else ServiceReference(
+            str(service.get("namespace", "")),
+            str(service.get("name", "")),
+            int(service.get("port") or 443),
+            str(service.get("path") or "/"),
+        ),
+        ca=base64.b64decode(client.get("caBundle") or ""),
+        seconds=seconds,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """One webhook. index: its place in its configuration."""
+
+    configuration: str
+    index: int
+    name: str
+    reach: Reach
+    rules: tuple[Mapping[str, Any], ...]
+    fail: bool
+    equivalent: bool
+    namespace_selector: Object
+    object_selector: Object
+    conditions: tuple[tuple[str, str], ...]
+    dry_runnable: bool
+    reinvoke: bool
+    versions: tuple[str, ...] = field(default=("v1",))
+
+
 def read(configuration: Object) -> list[Webhook]:
     """The webhooks of one configuration that has its defaults."""
     found = []
     for index, entry in enumerate(configuration.get("webhooks") or ()):
-        client = entry.get("clientConfig") or {}
-        service = client.get("service")
         found.append(
             Webhook(
                 configuration=configuration["metadata"]["name"],
                 index=index,
                 name=str(entry.get("name", "")),
-                url=str(client.get("url") or ""),
-                service=None
-                if not service
-                else ServiceReference(
-                    str(service.get("namespace", "")),
-                    str(service.get("name", "")),
-                    int(service.get("port") or 443),
-                    str(service.get("path") or "/"),
-                ),
-                ca=base64.b64decode(client.get("caBundle") or ""),
+                reach=reach(entry.get("clientConfig") or {}, int(entry.get("timeoutSeconds") or 10)),
                 rules=tuple(entry.get("rules") or ()),
                 fail=entry.get("failurePolicy", "Fail") != "Ignore",
                 equivalent=entry.get("matchPolicy", "Equivalent") != "Exact",
@@ -94,7 +108,6 @@ def read(configuration: Object) -> list[Webhook]:
                     (str(c.get("name", "")), str(c.get("expression", ""))) for c in entry.get("matchConditions") or ()
                 ),
                 dry_runnable=entry.get("sideEffects") in {"None", "NoneOnDryRun"},
-                seconds=int(entry.get("timeoutSeconds") or 10),
                 reinvoke=entry.get("reinvocationPolicy") == "IfNeeded",
                 versions=tuple(entry.get("admissionReviewVersions") or ("v1",)),
             )

@@ -18,6 +18,7 @@ from tortie.apiserver.admission.bound import Binding, Bound, Match, Phase, Polic
 from tortie.apiserver.admission.expressions import Evaluation, Mutation
 from tortie.apiserver.admission.variables import authorizer_of
 from tortie.apiserver.context import Call, Context
+from tortie.apiserver.conversion import between
 from tortie.apiserver.errors import StatusError
 from tortie.apiserver.kinds import Kind
 from tortie.apiserver.schema import dsl
@@ -92,13 +93,15 @@ class PolicyEngine:
             raise cel.CelError(f"{problem.at}: compilation failed: {problem.text}")
         return parameters.resolve(self._context, matched.policy.param_kind, matched.binding.parameters, attributes)
 
-    def _evaluation(self, matched: _Matched, attributes: Attributes, parameter: Object | None) -> Evaluation:
-        request = attributes_of.request(attributes, matched.kind, "")
+    def _evaluation(
+        self, matched: _Matched, attributes: Attributes, request: Object, parameter: Object | None
+    ) -> Evaluation:
+        """request: as an AdmissionReview has it, in the version that the policy names."""
         namespace = attributes.namespace if attributes.namespaced else ""
         bindings = {
-            "object": request.pop("object"),
-            "oldObject": request.pop("oldObject"),
-            "request": request,
+            "object": request["object"],
+            "oldObject": request["oldObject"],
+            "request": {k: v for k, v in request.items() if k not in {"object", "oldObject"}},
             "namespaceObject": cel.Lazy(
                 lambda: self._context.read("/namespaces", "", namespace) if namespace else None
             ),
@@ -110,12 +113,16 @@ class PolicyEngine:
 
     # --- validating ---
 
-    def validate(self, call: Call, attributes: Attributes) -> None:
+    async def validate(self, call: Call, attributes: Attributes) -> None:
         """Raises StatusError when a policy refuses; warns and annotates as the bindings say."""
         audited: list[Object] = []
         denied: tuple[_Matched, _Refusal] | None = None
+        requests: dict[str, Object] = {}
         for matched in self._matched("validating", call, attributes):
-            for refusal in self._refusals(matched, call, attributes):
+            version = matched.kind.api_version
+            if version not in requests:
+                requests[version] = await attributes_of.request(attributes, matched.kind, "")
+            for refusal in self._refusals(matched, call, attributes, requests[version]):
                 actions = matched.binding.actions
                 if "Warn" in actions:
                     call.warn(f"Validation failed for {_named(matched)}: {refusal.message}")
@@ -129,11 +136,11 @@ class PolicyEngine:
             self.refused += 1
             raise _denial(call, attributes, *denied)
 
-    def _refusals(self, matched: _Matched, call: Call, attributes: Attributes) -> Iterator[_Refusal]:
+    def _refusals(self, matched: _Matched, call: Call, attributes: Attributes, request: Object) -> Iterator[_Refusal]:
         policy = matched.policy
         try:
             for parameter in self._parameters(matched, attributes):
-                evaluation = self._evaluation(matched, attributes, parameter)
+                evaluation = self._evaluation(matched, attributes, request, parameter)
                 if evaluation.matches():
                     yield from self._decide(policy, evaluation, call)
         except (cel.CelError, parameters.ParameterError) as error:
@@ -163,7 +170,7 @@ class PolicyEngine:
 
     # --- mutating ---
 
-    def mutate(self, call: Call, attributes: Attributes, *, again: bool) -> Object | None:
+    async def mutate(self, call: Call, attributes: Attributes, *, again: bool) -> Object | None:
         """The object after every mutating policy; those that want it see later changes of others once more.
         again: webhooks have changed the object, and only those policies are asked."""
         if attributes.obj is None:
@@ -177,19 +184,21 @@ class PolicyEngine:
                     continue
                 if turn and not again and (place not in left or left[place] == current.obj):
                     continue
-                current = self._mutate_one(matched, call, current)
+                current = await self._mutate_one(matched, call, current)
                 left[place] = current.obj
         return current.obj
 
-    def _mutate_one(self, matched: _Matched, call: Call, attributes: Attributes) -> Attributes:
+    async def _mutate_one(self, matched: _Matched, call: Call, attributes: Attributes) -> Attributes:
         policy, current = matched.policy, attributes
         try:
             for parameter in self._parameters(matched, attributes):
-                if not self._evaluation(matched, current, parameter).matches():
+                request = await attributes_of.request(current, matched.kind, "")
+                if not self._evaluation(matched, current, request, parameter).matches():
                     continue
                 for mutation in policy.programs.mutations:
-                    evaluation = self._evaluation(matched, current, parameter)
-                    changed = self._mutated(matched, evaluation, mutation, call, current)
+                    request = await attributes_of.request(current, matched.kind, "")
+                    evaluation = self._evaluation(matched, current, request, parameter)
+                    changed = await self._mutated(matched, evaluation, mutation, call, current)
                     labels = (changed.get("metadata") or {}).get("labels") or {}
                     current = replace(current, obj=changed, labels=(labels, *current.labels[1:]))
         except (cel.CelError, parameters.ParameterError, mutations.MutationError) as error:
@@ -200,11 +209,11 @@ class PolicyEngine:
             return attributes
         return current
 
-    def _mutated(
+    async def _mutated(
         self, matched: _Matched, evaluation: Evaluation, mutation: Mutation, call: Call, attributes: Attributes
     ) -> Object:
         value = evaluation.plain(mutation.program)
-        shown = attributes_of.converted(attributes.obj, call.kind, matched.kind)
+        shown = await between(attributes.obj, call.kind, matched.kind)
         assert shown is not None
         if mutation.kind == "JSONPatch":
             changed = mutations.patched(shown, value)
@@ -213,7 +222,7 @@ class PolicyEngine:
             if attributes.place.object_kind != call.kind.kind:
                 schema, custom = dsl.types().get(attributes.place.object_kind, FREE), False
             changed = mutations.applied(shown, value, schema, custom=custom)
-        back = attributes_of.converted(changed, matched.kind, call.kind)
+        back = await between(changed, matched.kind, call.kind)
         assert back is not None
         return back
 

@@ -42,10 +42,10 @@ class StoredPolicies:
             self._made = PolicyEngine(self._context)
         return self._made
 
-    def mutate(self, call: Call, attributes: Attributes, *, again: bool) -> Object | None:
+    async def mutate(self, call: Call, attributes: Attributes, *, again: bool) -> Object | None:
         """The object after every mutating policy. again: only those that want to see changes of webhooks."""
-        return self._engine.mutate(call, attributes, again=again)
+        return await self._engine.mutate(call, attributes, again=again)
 
-    def validate(self, call: Call, attributes: Attributes) -> None:
+    async def validate(self, call: Call, attributes: Attributes) -> None:
         """Raises StatusError when a policy refuses."""
-        self._engine.validate(call, attributes)
+        await self._engine.validate(call, attributes)

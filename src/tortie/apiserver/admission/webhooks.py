@@ -20,6 +20,7 @@ from tortie.apiserver.admission.attributes import Attributes, equivalents
 from tortie.apiserver.admission.client import CallError, WebhookClient, operations
 from tortie.apiserver.admission.configurations import Configurations, Phase, Webhook
 from tortie.apiserver.context import Call, Context
+from tortie.apiserver.conversion import between
 from tortie.apiserver.errors import StatusError
 from tortie.apiserver.kinds import Kind
 from tortie.apiserver.patches.merge import PatchError, json_patch
@@ -36,11 +37,11 @@ class Webhooks:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._configurations = Configurations(context)
-        self._client = WebhookClient(context)
+        self.client = WebhookClient(context)
         self.asked = self.failed = self.refused = 0
 
     async def close(self) -> None:
-        await self._client.close()
+        await self.client.close()
 
     def statistics(self) -> dict[str, int]:
         return {"webhooks_asked": self.asked, "webhooks_failed": self.failed, "webhooks_refused": self.refused}
@@ -60,7 +61,7 @@ class Webhooks:
         others = equivalents(self._context.registry, kind) if webhook.equivalent else ()
         return matching.match_rules(webhook.rules, operation, kind, others, subresource, equivalent=webhook.equivalent)
 
-    def _applies(self, webhook: Webhook, call: Call, attributes: Attributes) -> Kind | None:
+    async def _applies(self, webhook: Webhook, call: Call, attributes: Attributes) -> Kind | None:
         """The version of the resource to send, None when the webhook does not want this request.
 
         Raises StatusError when a condition fails to evaluate and the failure policy is Fail.
@@ -74,7 +75,7 @@ class Webhooks:
             return None
         if webhook.conditions:
             try:
-                request = attributes_of.request(attributes, matched, "")
+                request = await attributes_of.request(attributes, matched, "")
                 if not conditions.hold(webhook.conditions, request, self._authorizer(attributes)):
                     return None
             except conditions.ConditionError as error:
@@ -109,7 +110,7 @@ class Webhooks:
             for place, webhook in enumerate(webhooks):
                 if turn and not (webhook.reinvoke and place in seen and seen[place] != current.obj):
                     continue
-                matched = self._applies(webhook, call, current)
+                matched = await self._applies(webhook, call, current)
                 if matched is None:
                     continue
                 changed = await self._mutate_one(call, webhook, current, matched, f"round_{turn}_index_{place}")
@@ -126,7 +127,7 @@ class Webhooks:
         mark = {"configuration": webhook.configuration, "webhook": webhook.name, "mutated": False}
         try:
             response = await self._ask(call, webhook, attributes, matched)
-            changed = _patched(call, attributes, matched, operations(response))
+            changed = await _patched(call, attributes, matched, operations(response))
         except CallError as error:
             self._failure(call, webhook, error, f"failed-open.mutation.webhook.admission.k8s.io/{place}")
             return None
@@ -143,7 +144,7 @@ class Webhooks:
         """Asks every validating webhook that wants the request; the first refusal in calling order counts."""
         wanted = []
         for place, webhook in enumerate(self._configurations.webhooks("validating")):
-            matched = self._applies(webhook, call, attributes)
+            matched = await self._applies(webhook, call, attributes)
             if matched is not None:
                 wanted.append((place, webhook, matched))
         if not wanted:
@@ -176,7 +177,7 @@ class Webhooks:
             raise errors.bad_request(f'admission webhook "{webhook.name}" does not support dry run')
         uid = objects.new_uid()
         self.asked += 1
-        response = await self._client.ask(webhook, attributes_of.request(attributes, matched, uid))
+        response = await self.client.ask(webhook, await attributes_of.request(attributes, matched, uid))
         _warn(call, response.get("warnings"))
         annotations = response.get("auditAnnotations")
         if isinstance(annotations, dict):
@@ -195,20 +196,20 @@ class Webhooks:
         call.annotate(annotation, webhook.name)
 
 
-def _patched(call: Call, attributes: Attributes, matched: Kind, patch: list[Any]) -> Object | None:
+async def _patched(call: Call, attributes: Attributes, matched: Kind, patch: list[Any]) -> Object | None:
     """The object in the call's own version after a patch of the version that the webhook saw."""
     if not patch:
         return None
     if attributes.obj is None:
         raise CallError(f"a {attributes.operation} has no object that could be patched")
-    shown = copy.deepcopy(attributes_of.converted(attributes.obj, call.kind, matched))
+    shown = copy.deepcopy(await between(attributes.obj, call.kind, matched))
     try:
         changed = json_patch(shown, patch)
     except (PatchError, RecursionError, AttributeError, TypeError) as error:
         raise CallError(f"webhook response.patch cannot be applied: {error}") from None
     if not isinstance(changed, dict) or not isinstance(changed.get("metadata", {}), dict):
         raise CallError("webhook response.patch makes something that is not an object")
-    return attributes_of.converted(changed, matched, call.kind)
+    return await between(changed, matched, call.kind)
 
 
 def _denied(name: str, status: Any) -> StatusError:

@@ -3,9 +3,11 @@
 In: definitions in writes. Out: accepted names and conditions in their status; `custom` turns them into served kinds.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from tortie.apiserver import errors, objects
+from tortie.apiserver.builtin.webhooks import client_causes
 from tortie.apiserver.context import Call
 from tortie.apiserver.errors import Cause
 from tortie.apiserver.jsonpath import PathError, compile_path
@@ -26,7 +28,11 @@ def default(obj: Object) -> None:
     if names.get("kind"):
         names.setdefault("singular", names["kind"].lower())
         names.setdefault("listKind", f"{names['kind']}List")
-    spec.setdefault("conversion", {}).setdefault("strategy", "None")
+    conversion = spec.setdefault("conversion", {})
+    conversion.setdefault("strategy", "None")
+    service = objects.get(conversion, "webhook", "clientConfig", "service")
+    if isinstance(service, dict):
+        service.setdefault("port", 443)
 
 
 def validate(obj: Object, old: Object | None) -> list[Cause]:
@@ -54,14 +60,8 @@ def validate(obj: Object, old: Object | None) -> list[Cause]:
         )
     stored = {v.get("name"): v.get("schema") for v in objects.get(old, "spec", "versions") or ()}
     causes += _validate_versions(spec.get("versions") or [], stored)
-    if spec["conversion"].get("strategy") not in {"None", "Webhook"}:
-        causes.append(
-            errors.not_supported("spec.conversion.strategy", spec["conversion"]["strategy"], ["None", "Webhook"])
-        )
-    elif spec["conversion"]["strategy"] == "Webhook":
-        causes.append(
-            errors.forbidden_field("spec.conversion.strategy", "this API server converts between versions only by None")
-        )
+    causes += _validate_conversion(spec["conversion"])
+    causes += _validate_stored(obj, old)
     if old is not None:
         for path in (("group",), ("scope",), ("names", "plural"), ("names", "kind")):
             if objects.get(old, "spec", *path) != objects.get(obj, "spec", *path):
@@ -71,6 +71,48 @@ def validate(obj: Object, old: Object | None) -> list[Cause]:
                     )
                 )
     return causes
+
+
+def _validate_conversion(conversion: Object) -> Iterator[Cause]:
+    at = "spec.conversion"
+    strategy, webhook = conversion.get("strategy"), conversion.get("webhook")
+    if strategy not in {"None", "Webhook"}:
+        yield errors.not_supported(f"{at}.strategy", strategy, ["None", "Webhook"])
+        return
+    if strategy == "None":
+        if webhook is not None:
+            yield errors.forbidden_field(f"{at}.webhook", "should not be set when strategy is not set to Webhook")
+        return
+    if webhook is None:
+        yield errors.required(f"{at}.webhook", "required when strategy is set to Webhook")
+        return
+    if webhook.get("clientConfig") is None:
+        yield errors.required(f"{at}.webhook.clientConfig", "required when strategy is set to Webhook")
+    else:
+        yield from client_causes(webhook["clientConfig"], f"{at}.webhook.clientConfig")
+    versions = webhook.get("conversionReviewVersions") or []
+    where = f"{at}.webhook.conversionReviewVersions"
+    if not versions:
+        yield errors.required(where)
+    elif "v1" not in versions:
+        yield errors.invalid_value(where, versions, "must include at least one of v1")
+    for index, version in enumerate(versions):
+        if version in versions[:index]:
+            yield errors.invalid_value(f"{where}[{index}]", version, "duplicate version")
+
+
+def _validate_stored(obj: Object, old: Object | None) -> Iterator[Cause]:
+    """Versions that objects may be stored in cannot be dropped: nothing could read them any more."""
+    names = [v.get("name") for v in objects.get(obj, "spec", "versions") or ()]
+    stored = objects.get(obj, "status", "storedVersions") or ()
+    for index, name in enumerate(stored):
+        if name not in names:
+            yield errors.invalid_value(
+                f"status.storedVersions[{index}]", name, "missing from spec.versions; objects may be stored in it"
+            )
+    storage = [v.get("name") for v in objects.get(obj, "spec", "versions") or () if v.get("storage")]
+    if old is not None and len(storage) == 1 and storage[0] not in stored:
+        yield errors.invalid_value("status.storedVersions", list(stored), f"must have the storage version {storage[0]}")
 
 
 def _validate_versions(versions: list[Object], stored: Object) -> list[Cause]:
