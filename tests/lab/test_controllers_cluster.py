@@ -217,6 +217,42 @@ async def test_deleting_a_namespace_removes_everything_in_it(cluster: Cluster) -
             assert await api.items(resource, ns) == []
 
 
+async def test_a_namespace_waits_for_an_aggregated_server_that_is_away_and_says_so(cluster: Cluster) -> None:
+    api_service = {
+        "apiVersion": "apiregistration.k8s.io/v1",
+        "kind": "APIService",
+        "metadata": {"name": "v1.away.example.com"},
+        "spec": {
+            "group": "away.example.com",
+            "version": "v1",
+            "groupPriorityMinimum": 1000,
+            "versionPriority": 10,
+            "insecureSkipTLSVerify": True,
+            "service": {"namespace": "default", "name": "nowhere"},
+        },
+    }
+    async with cluster.client() as api:
+        ns = await api.namespace("patient")
+        await api.create(SERVICES, ns, "web", {"selector": {"app": "web"}, "ports": [{"port": 80}]})
+        path = "/apis/apiregistration.k8s.io/v1/apiservices"
+        await api.client.raw("POST", path, body=api_service)
+        cluster.server.kubectl("delete", "namespace", ns, "--wait=false")
+
+        async def told() -> str:
+            conditions = (await api.get(NAMESPACES, "", ns))["status"].get("conditions", ())
+            found = {c["type"]: c for c in conditions if c["status"] == "True"}
+            return str(found.get("NamespaceDeletionDiscoveryFailure", {}).get("message", ""))
+
+        assert "1 failing: away.example.com/v1: " in await api.eventually(told)
+        assert await api.items(SERVICES, ns) == [], "the rest is removed"
+        await api.client.raw("DELETE", f"{path}/v1.away.example.com")
+
+        async def gone() -> bool:
+            return await api.client.find(NAMESPACES, ns) is None
+
+        await api.eventually(gone)
+
+
 # --- garbage ---------------------------------------------------------------------------------------------------
 
 

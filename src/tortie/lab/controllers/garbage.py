@@ -6,12 +6,12 @@ finalizers `foregroundDeletion` and `orphan` worked off.
 
 import asyncio
 import contextlib
-import json
 from collections.abc import Callable
 from typing import Literal
 
 from tortie.kube.cache import Cache
 from tortie.kube.errors import ApiError, NotFound
+from tortie.lab.controllers.discovery import served
 from tortie.lab.controllers.world import Key, Object, Queue, World, owners
 from tortie.model.resource import Resource
 
@@ -193,34 +193,12 @@ class Garbage:
 
 
 async def _all_resources(world: World) -> list[Resource[Object]]:
-    """Every kind that can be watched and deleted."""
-    paths = ["/api/v1"]
-    groups = json.loads(await world.client.raw("GET", "/apis"))["groups"]
-    paths += [f"/apis/{group['preferredVersion']['groupVersion']}" for group in groups]
-    found: list[Resource[Object]] = []
-    for path in paths:
-        group, _, version = path.removeprefix("/apis/").removeprefix("/api/").rpartition("/")
-        try:
-            entries = json.loads(await world.client.raw("GET", path))["resources"]
-        except ApiError:
-            continue  # an aggregated group whose server is away: the others go on
-        for entry in entries:
-            verbs = entry.get("verbs", ())
-            if "/" in entry["name"] or "watch" not in verbs or "delete" not in verbs:
-                continue
-            if (group, entry["name"]) in _LEFT_OUT:
-                continue
-            found.append(
-                Resource(
-                    group=group,
-                    version=version,
-                    kind=entry["kind"],
-                    plural=entry["name"],
-                    namespaced=entry["namespaced"],
-                    type=dict,
-                )
-            )
-    return found
+    """Every kind that can be watched and deleted, of the groups that answer."""
+    return [
+        resource
+        for resource, verbs in (await served(world.client)).resources
+        if {"watch", "delete"} <= verbs and (resource.group, resource.plural) not in _LEFT_OUT
+    ]
 
 
 def _title(cache: Cache[Object]) -> str:

@@ -1,14 +1,15 @@
 """Namespaces that are being deleted: removes everything in them, then lets them go.
 
-In: namespaces with a deletion timestamp. Out: deletions of every kind that discovery lists; the finalizer `kubernetes`
-removed when nothing is left; conditions that say what remains.
+In: namespaces with a deletion timestamp. Out: deletions of every kind that discovery lists, aggregated ones included;
+the finalizer `kubernetes` removed when nothing is left anywhere; conditions that say what remains, or whose server does
+not answer.
 """
 
 import asyncio
 import contextlib
-import json
 
 from tortie.kube.errors import ApiError, NotFound
+from tortie.lab.controllers.discovery import served
 from tortie.lab.controllers.world import Key, Object, Queue, World, new_conditions
 from tortie.model.catalog import NAMESPACES
 from tortie.model.resource import Resource
@@ -41,13 +42,22 @@ class Namespaces:
             self._left[key[1]] = (before, min(_LAST, pause * 1.5))
             self.queue.add_later(key, pause)
             return
-        resources = await namespaced_resources(self._world)
-        counts = await self._empty_all(resources, key[1])
-        left = [resource for resource, count in zip(resources, counts, strict=True) if count]
-        if left:
-            self._left[key[1]] = (left, _FIRST)
-            self.queue.add_later(key, _FIRST)
-            await self._say_what_remains(namespace, {r.plural: n for r, n in zip(resources, counts, strict=True) if n})
+        resources, unknown = await namespaced_resources(self._world)
+        counts = await asyncio.gather(*(self._empty(r, key[1]) for r in resources), return_exceptions=True)
+        left, refused = {}, {}
+        for resource, count in zip(resources, counts, strict=True):
+            if isinstance(count, ApiError):
+                refused[resource.plural] = count.message or str(count)
+            elif isinstance(count, BaseException):
+                raise count
+            elif count:
+                left[resource] = count
+        if left or unknown or refused:
+            healthy = not (unknown or refused)
+            if healthy:
+                self._left[key[1]] = (list(left), _FIRST)
+            self.queue.add_later(key, _FIRST if healthy else _LAST)
+            await self._say_what_remains(namespace, {r.plural: n for r, n in left.items()}, unknown, refused)
             return
         body = {**namespace, "spec": {"finalizers": []}}
         try:
@@ -58,11 +68,10 @@ class Namespaces:
     async def _empty_all(self, resources: list[Resource[Object]], namespace: str) -> list[int]:
         return await asyncio.gather(*(self._empty(resource, namespace) for resource in resources))
 
-    async def _say_what_remains(self, namespace: Object, left: dict[str, int]) -> None:
-        parts = ", ".join(f"{plural} has {count} resource instances" for plural, count in sorted(left.items()))
-        message = f"Some resources are remaining: {parts}"
-        wanted = ("NamespaceContentRemaining", "True", "SomeResourcesRemain", message)
-        status = {"status": {"conditions": new_conditions(namespace, wanted)}}
+    async def _say_what_remains(
+        self, namespace: Object, left: dict[str, int], unknown: dict[str, str], refused: dict[str, str]
+    ) -> None:
+        status = {"status": {"conditions": new_conditions(namespace, *conditions(left, unknown, refused))}}
         with contextlib.suppress(NotFound):
             await self._world.client.patch(
                 NAMESPACES.untyped(), namespace["metadata"]["name"], status, subresource="status"
@@ -90,26 +99,43 @@ class Namespaces:
         return len(listed)
 
 
-async def namespaced_resources(world: World) -> list[Resource[Object]]:
-    """Every namespaced kind that can be listed and deleted, as discovery says now."""
-    paths = ["/api/v1"]
-    groups = json.loads(await world.client.raw("GET", "/apis"))["groups"]
-    paths += [f"/apis/{group['preferredVersion']['groupVersion']}" for group in groups]
-    found: list[Resource[Object]] = []
-    for path, body in zip(paths, await asyncio.gather(*(world.client.raw("GET", p) for p in paths)), strict=True):
-        group, _, version = path.removeprefix("/apis/").removeprefix("/api/").rpartition("/")
-        for entry in json.loads(body)["resources"]:
-            verbs = entry.get("verbs", ())
-            if entry["namespaced"] and "/" not in entry["name"] and "list" in verbs and "deletecollection" in verbs:
-                found.append(
-                    Resource(
-                        group=group,
-                        version=version,
-                        kind=entry["kind"],
-                        plural=entry["name"],
-                        namespaced=True,
-                        type=dict,
-                    )
-                )
-    # Owners before what they own, so that nothing is created again; Events are in two groups and need one deletion.
-    return [r for r in found if (r.group, r.plural) != ("events.k8s.io", "events")]
+def conditions(
+    left: dict[str, int], unknown: dict[str, str], refused: dict[str, str]
+) -> list[tuple[str, str, str, str]]:
+    """What a namespace that cannot go yet says about it: type, status, reason, message."""
+    found = [
+        ("NamespaceDeletionDiscoveryFailure", "False", "ResourcesDiscovered", "All resources successfully discovered"),
+        (
+            "NamespaceDeletionContentFailure",
+            "False",
+            "ContentDeleted",
+            "All content successfully deleted, may be waiting on finalization",
+        ),
+        ("NamespaceContentRemaining", "False", "ContentRemoved", "All content successfully removed"),
+    ]
+    if unknown:
+        parts = ", ".join(f"{name}: {why}" for name, why in sorted(unknown.items()))
+        message = f"Discovery failed for some groups, {len(unknown)} failing: {parts}"
+        found[0] = (found[0][0], "True", "DiscoveryFailed", message)
+    if refused:
+        parts = ", ".join(f"{name}: {why}" for name, why in sorted(refused.items()))
+        message = f"Failed to delete all resource types, {len(refused)} remaining: {parts}"
+        found[1] = (found[1][0], "True", "ContentDeletionFailed", message)
+    if left:
+        parts = ", ".join(f"{plural} has {count} resource instances" for plural, count in sorted(left.items()))
+        found[2] = (found[2][0], "True", "SomeResourcesRemain", f"Some resources are remaining: {parts}")
+    return found
+
+
+async def namespaced_resources(world: World) -> tuple[list[Resource[Object]], dict[str, str]]:
+    """Every namespaced kind that can be listed and deleted, as discovery says now, and the groups it cannot tell of."""
+    found = await served(world.client)
+    # Events are in two groups and need one deletion.
+    resources = [
+        resource
+        for resource, verbs in found.resources
+        if resource.namespaced
+        and {"list", "deletecollection"} <= verbs
+        and (resource.group, resource.plural) != ("events.k8s.io", "events")
+    ]
+    return resources, found.failed
