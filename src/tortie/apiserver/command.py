@@ -8,8 +8,12 @@ import ipaddress
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from tortie.apiserver.oidc import OidcSettings
 
 
 def _listen(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> list[tuple[str, int]]:
@@ -44,6 +48,47 @@ def _address(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ..
     return list(values)
 
 
+def _claims(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for value in values:
+        name, equals, wanted = value.partition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"{value!r} must be NAME=VALUE")
+        found[name] = wanted
+    return found
+
+
+def _oidc(
+    *,
+    oidc_issuer_url: str,
+    oidc_client_id: str,
+    oidc_username_claim: str,
+    oidc_username_prefix: str | None,
+    oidc_groups_claim: str,
+    oidc_groups_prefix: str,
+    oidc_required_claim: dict[str, str],
+    oidc_ca_file: Path | None,
+    oidc_signing_algs: str,
+) -> "OidcSettings | None":
+    from tortie.apiserver.oidc import OidcSettings
+
+    if not oidc_issuer_url:
+        if oidc_client_id:
+            raise click.UsageError("--oidc-client-id means nothing without --oidc-issuer-url")
+        return None
+    return OidcSettings(
+        issuer=oidc_issuer_url,
+        client_id=oidc_client_id,
+        username_claim=oidc_username_claim,
+        username_prefix=oidc_username_prefix,
+        groups_claim=oidc_groups_claim,
+        groups_prefix=oidc_groups_prefix,
+        required_claims=oidc_required_claim,
+        ca_file=oidc_ca_file,
+        algorithms=tuple(name.strip() for name in oidc_signing_algs.split(",")),
+    )
+
+
 @click.command()
 @click.option("--data-dir", required=True, type=click.Path(path_type=Path), help="Database, keys, admin.kubeconfig.")
 @click.option(
@@ -76,6 +121,26 @@ def _address(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ..
     show_default=True,
     help="Who serves projectcalico.org/v3: this server, or an aggregated one that an APIService names.",
 )
+@click.option("--oidc-issuer-url", default="", help="OpenID provider whose ID tokens are accepted; https only.")
+@click.option("--oidc-client-id", default="", help="The audience that ID tokens must have.")
+@click.option("--oidc-username-claim", default="sub", show_default=True, help="The claim that names the user.")
+@click.option(
+    "--oidc-username-prefix",
+    default=None,
+    help="What user names begin with; - for nothing. Without it the issuer and #, and nothing for the claim email.",
+)
+@click.option("--oidc-groups-claim", default="", help="The claim with the user's groups, one or a list.")
+@click.option("--oidc-groups-prefix", default="", help="What names of groups begin with.")
+@click.option(
+    "--oidc-required-claim",
+    multiple=True,
+    callback=_claims,
+    metavar="NAME=VALUE",
+    help="A claim that ID tokens must have; may be repeated.",
+)
+@click.option("--oidc-ca-file", default=None, type=click.Path(path_type=Path), help="Who signed the provider's "
+              "certificate, in PEM; without it, who the system trusts.")  # fmt: skip
+@click.option("--oidc-signing-algs", default="RS256", show_default=True, help="Allowed, separated by a comma.")
 @click.option("--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]),
               show_default=True)  # fmt: skip
 def command(
@@ -85,13 +150,21 @@ def command(
     service_cidr: list[str],
     api_mode: str,
     log_level: str,
+    **oidc: Any,
 ) -> None:
     """The embedded Kubernetes API server: for labs, tests and learning."""
     import uvloop
 
     from tortie.apiserver.server import Settings, StartError
 
-    settings = Settings(data_dir, tuple(listen), tuple(advertise), tuple(service_cidr), native=api_mode == "native")
+    settings = Settings(
+        data_dir,
+        tuple(listen),
+        tuple(advertise),
+        tuple(service_cidr),
+        native=api_mode == "native",
+        oidc=_oidc(**oidc),
+    )
     try:
         uvloop.run(_run(settings))
     except StartError as error:

@@ -17,7 +17,7 @@ async def review(call: Call, obj: Object) -> Object:
     """Fills the status of a review. Raises StatusError."""
     match call.kind.kind:
         case "TokenReview":
-            return _token(call, obj)
+            return await _token(call, obj)
         case "SelfSubjectReview":
             obj["metadata"]["creationTimestamp"] = objects.timestamp(call.context.now())
             obj["status"] = {"userInfo": user_info(call.user)}
@@ -37,13 +37,13 @@ def user_info(user: User) -> Object:
     return info
 
 
-def _token(call: Call, obj: Object) -> Object:
+async def _token(call: Call, obj: Object) -> Object:
     spec = obj.get("spec") or {}
     token = spec.get("token", "")
     if not token:
         raise errors.bad_request("token is required for TokenReview in authentication")
     try:
-        user, audiences = call.context.tokens.check(token, list(spec.get("audiences") or ()))
+        user, audiences = await call.context.tokens.review(token, list(spec.get("audiences") or ()))
     except StatusError:
         obj["status"] = {"user": {}, "error": "the token is not valid: wrong signature, expired, or its owner is gone"}
     else:

@@ -31,6 +31,8 @@ from tortie.apiserver.errors import StatusError
 from tortie.apiserver.expiry import Expiry
 from tortie.apiserver.http import Api
 from tortie.apiserver.journal import Journal, JournalError
+from tortie.apiserver.oidc import Oidc, OidcError, OidcSettings
+from tortie.apiserver.oidc import check as check_oidc
 from tortie.apiserver.paths import Paths
 from tortie.apiserver.proxying.aggregator import Aggregator
 from tortie.apiserver.records import Collection, Event
@@ -52,13 +54,15 @@ class StartError(Exception):
 @dataclass(frozen=True, slots=True)
 class Settings:
     """data_dir: database and PKI. listen: (host, port) pairs. advertise: addresses put into Service kubernetes.
-    native: projectcalico.org/v3 is served here; False leaves it to an aggregated API server."""
+    native: projectcalico.org/v3 is served here; False leaves it to an aggregated API server.
+    oidc: whose ID tokens are taken, beside the cluster's own tokens."""
 
     data_dir: Path
     listen: Sequence[tuple[str, int]] = (("127.0.0.1", 6443),)
     advertise: Sequence[str] = ()
     service_cidrs: Sequence[str] = ("10.96.0.0/16",)
     native: bool = True
+    oidc: OidcSettings | None = None
 
 
 class Server:
@@ -75,6 +79,11 @@ class Server:
         """Opens the database, makes what is missing, and listens. Raises StartError."""
         settings = self.settings
         hosts = self._hosts()
+        if settings.oidc is not None:
+            try:
+                check_oidc(settings.oidc)
+            except OidcError as error:
+                raise StartError(str(error)) from error
         try:
             settings.data_dir.mkdir(parents=True, exist_ok=True)
             keys = pki.ensure(settings.data_dir, hosts)
@@ -109,7 +118,7 @@ class Server:
         )
         context.data_dir, context.pki, context.allocators = settings.data_dir, keys, allocators
         context.authorizer = Authorizer(context)
-        context.tokens = Tokens(context)
+        context.tokens = Tokens(context, Oidc(settings.oidc) if settings.oidc is not None else None)
         context.admission = Admission(context, StoredPolicies(context))
         context.aggregator = aggregator = Aggregator(context)
         self.context = context

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from tortie.apiserver import errors
 from tortie.apiserver.context import Context, User
+from tortie.apiserver.oidc import Oidc
 
 Object = dict[str, Any]
 ISSUER = "https://kubernetes.default.svc.cluster.local"
@@ -35,10 +36,11 @@ class _OnlyMeta(msgspec.Struct):
 
 
 class Tokens:
-    """Issues and checks tokens of one cluster."""
+    """Issues and checks tokens of one cluster; those of an OpenID provider go to `oidc`."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, oidc: Oidc | None = None) -> None:
         self.context = context
+        self.oidc = oidc
         key = serialization.load_pem_private_key((context.pki.folder / "sa.key").read_bytes(), None)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise ValueError(f"{context.pki.folder / 'sa.key'} is no elliptic-curve key")  # noqa: TRY004 - a bad file
@@ -147,8 +149,20 @@ class Tokens:
         return User(f"system:serviceaccount:{namespace}:{name}", groups, account.get("uid", ""), extra), shared
 
     async def authenticate(self, token: str) -> User:
-        """The user of a bearer token of a request."""
-        return self.check(token, [])[0]
+        """The user of a bearer token of a request, whoever made it. Raises StatusError 401."""
+        return (await self.review(token, []))[0]
+
+    async def review(self, token: str, audiences: list[str]) -> tuple[User, list[str]]:
+        """The user of a bearer token, and which of the wanted audiences it is for. Raises StatusError 401.
+
+        An OpenID provider's token is for its client; here it counts as one for the server itself.
+        """
+        if self.oidc is None or not self.oidc.concerns(token):
+            return self.check(token, audiences)
+        shared = [a for a in audiences or [ISSUER] if a == ISSUER]
+        if not shared:
+            raise errors.unauthorized()
+        return await self.oidc.user(token), shared
 
     def openid_configuration(self) -> Object:
         """/.well-known/openid-configuration."""

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 import aiohttp
 import msgspec
 
-from tortie.apiserver import endpoints
+from tortie.apiserver import bodies, endpoints
 from tortie.apiserver.admission.configurations import Reach, Webhook
 from tortie.apiserver.context import Context
 
@@ -134,13 +134,10 @@ async def _read(answer: aiohttp.ClientResponse, shown: str) -> bytes:
         raise CallError(
             f"the webhook answered {answer.status}: {text}" if text else f"the webhook answered {answer.status}"
         )
-    parts, size = [], 0
-    async for chunk in answer.content.iter_any():
-        size += len(chunk)
-        if size > MAX_ANSWER:
-            raise CallError(f"the webhook's answer is larger than {MAX_ANSWER} bytes")
-        parts.append(chunk)
-    return b"".join(parts)
+    try:
+        return await bodies.read(answer, MAX_ANSWER)
+    except bodies.TooLarge:
+        raise CallError(f"the webhook's answer is larger than {MAX_ANSWER} bytes") from None
 
 
 def _response(raw: bytes, uid: str) -> Object:

@@ -14,7 +14,7 @@ import msgspec
 from multidict import CIMultiDict
 from yarl import URL
 
-from tortie.apiserver import endpoints, requestheader
+from tortie.apiserver import bodies, endpoints, requestheader
 from tortie.apiserver.context import SYSTEM, Context
 from tortie.apiserver.endpoints import Address, Unreachable, url_host
 from tortie.apiserver.proxying.forward import Forwarder
@@ -49,24 +49,16 @@ class _Answer:
 
 async def _get(forwarder: Forwarder, target: Target, address: Address, path: str, **headers: str) -> _Answer:
     url = URL(f"https://{url_host(address)}{path}", encoded=True)
-    sent = CIMultiDict({"Accept": _JSON, **headers, "Host": f"{target.server_name}:{target.port}"})
+    sent = CIMultiDict(
+        {"Accept": _JSON, "Accept-Encoding": "identity", **headers, "Host": f"{target.server_name}:{target.port}"}
+    )
     for key, value in requestheader.headers(SYSTEM):
         sent.add(key, value)
     async with asyncio.timeout(CHECK_SECONDS):
         async with forwarder.session("GET").get(
             url, headers=sent, ssl=forwarder.tls(target), server_hostname=target.server_name, allow_redirects=False
         ) as answer:
-            body = await answer.content.read(_LIMIT)
-            while not answer.content.at_eof():
-                more = await answer.content.read(_LIMIT)
-                body += more
-                if len(body) > _LIMIT:
-                    raise aiohttp.ClientPayloadError(f"the answer is larger than {_LIMIT} bytes")
-            if answer.headers.get("Content-Encoding") == "gzip":
-                import gzip
-
-                body = gzip.decompress(body)
-            return _Answer(answer.status, answer.headers, body)
+            return _Answer(answer.status, answer.headers, await bodies.read(answer, _LIMIT))
 
 
 async def check(context: Context, forwarder: Forwarder, target: Target) -> Address:
