@@ -40,7 +40,14 @@ def as_yaml(objects: Iterable[dict[str, Any]]) -> str:
     """YAML documents, the same text for the same objects everywhere."""
     import yaml  # late: takes longer to import than most commands run
 
+    class Plain(yaml.SafeDumper):
+        """What occurs twice is written twice."""
+
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
     return "".join(
-        "---\n" + yaml.safe_dump(item, sort_keys=False, width=110, allow_unicode=True, default_flow_style=False)
+        "---\n"
+        + yaml.dump(item, Dumper=Plain, sort_keys=False, width=110, allow_unicode=True, default_flow_style=False)
         for item in objects
     )

@@ -13,7 +13,7 @@ from tortie.model.facts import AGE, STORAGE_FIELDS
 from tortie.model.packing import STORAGE_GROUP, storage_resource
 from tortie.model.resource import Resource
 from tortie.model.schema import openapi_schema
-from tortie.model.validations import rules
+from tortie.model.validations import Limit, rules
 
 Object = dict[str, Any]
 
@@ -79,8 +79,13 @@ def _schema(resource: Resource[Any], *, stored: bool) -> Object:
             place = _place(schema, path)
             place.clear()
             place.update(deepcopy(dict(field)))
-    for path, validations in rules(resource).items():
-        _place(schema, path)["x-kubernetes-validations"] = [rule.as_validation() for rule in validations]
+    for path, checks in rules(resource, stored=stored).items():
+        place = _place(schema, path)
+        for check in checks:
+            if isinstance(check, Limit):
+                place.update(deepcopy(dict(check.keywords)))
+            else:
+                place.setdefault("x-kubernetes-validations", []).append(check.as_validation())
     # An object without a spec has nothing that could be missing in it.
     if "required" in schema["properties"].get("spec", {}):
         schema["required"] = ["spec"]
