@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tortie.lab.controllers import cronexpr
+from tortie.model import cronexpr
 from tortie.lab.controllers.affinity import excluded, rejection
 from tortie.lab.controllers.daemons import daemon_pod, runs_on, target_of
 from tortie.lab.controllers.fitting import preference, refusal, seconds_tolerated

@@ -46,6 +46,10 @@ def named(resource: Resource[Any], spec: dict[str, Any], name: str) -> dict[str,
     return {"metadata": metadata, "spec": spec}
 
 
+def without(spec: dict[str, Any], field: str) -> dict[str, Any]:
+    return {name: value for name, value in spec.items() if name != field}
+
+
 def judge(resource: Resource[Any], spec: dict[str, Any], path: Expected, *, name: str = "default") -> None:
     """Accepted: stored, read as a struct and written again without a change. Refused: at that field first."""
     for mode in ServingMode:

@@ -3,11 +3,11 @@
 In: the node's devices and which encapsulations are on. Out: a number, and the file in which the CNI agent finds it.
 """
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from tortie.felix.messages import Encapsulation
+from tortie.model import formats
 from tortie.net import link
 from tortie.net.link import Link
 from tortie.net.netlink import Netlink
@@ -22,7 +22,7 @@ _log = get_logger("felix.mtu")
 def pod_mtu(links: Iterable[Link], pattern: str, encapsulation: Encapsulation) -> int:
     """The smallest MTU of the devices whose name matches, less the largest overhead in use; 1460 less it if none
     matches."""
-    matching = re.compile(pattern)
+    matching = formats.regex(pattern)
     device = min((found.mtu for found in links if matching.match(found.name)), default=_FALLBACK)
     overheads = ((encapsulation.ipip, _IPIP), (encapsulation.vxlan, _VXLAN), (encapsulation.vxlan_v6, _VXLAN_V6))
     return device - max((overhead for used, overhead in overheads if used), default=0)

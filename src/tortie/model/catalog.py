@@ -175,6 +175,11 @@ WAF_VALIDATION_POLICIES = _calico(
 AUTHENTICATION_REVIEWS = _calico("AuthenticationReview", "authenticationreviews", v3.AuthenticationReview)
 AUTHORIZATION_REVIEWS = _calico("AuthorizationReview", "authorizationreviews", v3.AuthorizationReview)
 
+CALICO_NODES = _calico("Node", "nodes", v3.CalicoNode)
+EARLY_NETWORK_CONFIGURATIONS = _calico(
+    "EarlyNetworkConfiguration", "earlynetworkconfigurations", v3.EarlyNetworkConfiguration
+)
+
 CALICO: tuple[Resource[Any], ...] = (
     TIERS,
     NETWORK_POLICIES,
@@ -225,10 +230,13 @@ CALICO: tuple[Resource[Any], ...] = (
     WAF_POLICIES,
     WAF_VALIDATION_POLICIES,
 )
-"""What an API server stores and serves. Profile and WorkloadEndpoint are not in it: both are derived; nor are
-REVIEWS, which are answered by the aggregated server and not stored."""
+"""What an API server stores and serves. Not in it are the DERIVED kinds, which are made from others or kept in files,
+and REVIEWS, which are answered by the aggregated server and not stored."""
 
 REVIEWS: tuple[Resource[Any], ...] = (AUTHENTICATION_REVIEWS, AUTHORIZATION_REVIEWS)
+
+DERIVED: tuple[Resource[Any], ...] = (PROFILES, WORKLOAD_ENDPOINTS, CALICO_NODES, EARLY_NETWORK_CONFIGURATIONS)
+"""Kinds that are made from others or kept in files, and checked all the same."""
 
 UPSTREAM: tuple[Resource[Any], ...] = (CLUSTER_NETWORK_POLICIES,)
 """Kinds of other groups, with a CustomResourceDefinition of their own elsewhere, that are admitted like CALICO."""

@@ -98,6 +98,7 @@ _OPEN_SOURCE: dict[str, Facts] = {
     ),
     "profiles": Facts(verbs=("get", "list", "watch")),
     "workloadendpoints": Facts(short=("wep", "weps"), aggregated=False),
+    "nodes": Facts(verbs=("get", "list", "update", "patch"), aggregated=False, stored=False),
     "ippools": Facts(
         columns=(
             Column("CIDR", ".spec.cidr"),
@@ -208,6 +209,7 @@ _ENTERPRISE: dict[str, Facts] = {
     "uisettingsgroups": _enterprise(access=("data",)),
     "authenticationreviews": _enterprise(verbs=CREATE_ONLY, stored=False),
     "authorizationreviews": _enterprise(verbs=CREATE_ONLY, stored=False),
+    "earlynetworkconfigurations": _enterprise(verbs=(), aggregated=False, stored=False),
     "licenseusagereports": _enterprise(aggregated=False),
     "globalwafplugins": _enterprise(short=("gwafplugin",), status=True, aggregated=False),
     "globalwafpolicies": _enterprise(short=("gwafp",), status=True, singleton="default", aggregated=False),

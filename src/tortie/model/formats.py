@@ -4,11 +4,15 @@ For admission, which asks what is wrong with a value, and for conversion, which 
 Out: `…_problem` functions give "" or what the value must be; the others give the value or raise ValueError.
 """
 
+import base64
+import binascii
 import ipaddress
 import re
 import socket
+from datetime import datetime
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
@@ -25,6 +29,12 @@ _PREFIX_LENGTH = re.compile(r"0|[1-9][0-9]{0,2}")
 _DURATION = re.compile(r"[-+]?(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+|0")
 _DURATION_PART = re.compile(r"([0-9.]+)(ns|us|µs|μs|ms|s|m|h)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_LONGEST = 2**63 / 1e9
+_MOST_DIGITS = 20
+_TIME = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,18})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
+_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----")
 _COMMUNITY = re.compile(r"([0-9]+):([0-9]+)(?::([0-9]+))?")
 _CONTAINER_ID = re.compile(r"[A-Za-z0-9]+(?:-+[A-Za-z0-9]+)*")
 _MAC = re.compile(r"[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}")
@@ -265,15 +275,53 @@ def as_number(value: int | str) -> int:
 
 
 def duration_problem(value: str) -> str:
-    return "" if _DURATION.fullmatch(value) else "must be a duration such as 90s, 1h30m or 1.5s"
+    try:
+        duration_seconds(value)
+    except ValueError:
+        return "must be a duration such as 90s, 1h30m or 1.5s, and less than 292 years"
+    return ""
 
 
 def duration_seconds(value: str) -> float:
-    """Seconds of a duration such as `1h2m3.5s`. Raises ValueError."""
+    """Seconds of a duration such as `1h2m3.5s`, which has to fit into 64 bits of nanoseconds. Raises ValueError."""
     if not _DURATION.fullmatch(value):
         raise ValueError(f"{value!r} is not a duration such as 90s, 1h30m or 1.5s")
     total = sum(float(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(value))
+    if total >= _LONGEST:
+        raise ValueError(f"{value!r} is longer than any duration: 292 years")
     return -total if value.startswith("-") else total
+
+
+def time(text: str) -> datetime:
+    """A time of RFC 3339 such as 2026-01-31T12:00:00Z. Raises ValueError."""
+    if not _TIME.fullmatch(text):
+        raise ValueError(f"{text!r} is not a time such as 2026-01-31T12:00:00Z")
+    # More digits than Python keeps are legal.
+    return datetime.fromisoformat(re.sub(r"(\.[0-9]{6})[0-9]+", r"\1", text.upper()))
+
+
+def time_problem(value: str) -> str:
+    try:
+        time(value)
+    except ValueError:
+        return "must be a time such as 2026-01-31T12:00:00Z"
+    return ""
+
+
+def base64_problem(value: str) -> str:
+    try:
+        base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        return "must be base64"
+    return ""
+
+
+def certificate_problem(value: str) -> str:
+    """One or more certificates as PEM."""
+    found = _CERTIFICATE.findall(value)
+    if not found or any(base64_problem("".join(body.split())) for body in found):
+        return "must be a certificate as PEM, which begins with -----BEGIN CERTIFICATE-----"
+    return ""
 
 
 def community_problem(value: str, *, leading_zeros: bool = True) -> str:
@@ -282,17 +330,32 @@ def community_problem(value: str, *, leading_zeros: bool = True) -> str:
     if not found:
         return wanted
     parts = [part for part in found.groups() if part is not None]
-    if any(int(part) > (65535 if len(parts) == 2 else 0xFFFF_FFFF) for part in parts):
+    if any(len(part) > _MOST_DIGITS or int(part) > (65535 if len(parts) == 2 else 0xFFFF_FFFF) for part in parts):
         return wanted
     if not leading_zeros and any(len(part) > 1 and part.startswith("0") for part in parts):
         return f"{wanted}, without leading zeros"
     return ""
 
 
+@lru_cache(maxsize=512)
+def regex(text: str) -> Any:
+    """A regular expression of RE2, the language of the API's patterns, which takes linear time. Raises ValueError."""
+    import re2  # type: ignore[import-untyped]  # has no stubs
+
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = 1 << 20
+    try:
+        return re2.compile(text, options)
+    except re2.error as error:
+        why = error.args[0] if error.args else ""
+        raise ValueError(why.decode(errors="replace") if isinstance(why, bytes) else str(why)) from None
+
+
 def regex_problem(value: str) -> str:
     try:
-        re.compile(value)
-    except re.error as error:
+        regex(value)
+    except ValueError as error:
         return f"must be a regular expression: {error}"
     return ""
 
@@ -302,9 +365,10 @@ _DOMAIN_COMPONENT = re.compile(r"[A-Za-z0-9_](?:[-A-Za-z0-9_]*[A-Za-z0-9_])?")
 
 def domain_problem(value: str) -> str:
     """A domain name; one component but the last may be `*`."""
-    components = value.rstrip(".").split(".")
+    components = value.removesuffix(".").split(".")
     if (
-        not value
+        not 0 < len(value) <= 254
+        or max(map(len, components)) > 63
         or components.count("*") > 1
         or components[-1] == "*"
         or not all(component == "*" or _DOMAIN_COMPONENT.fullmatch(component) for component in components)

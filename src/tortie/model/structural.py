@@ -6,6 +6,7 @@ path of its field in Kubernetes' notation. Rules that look at several fields are
 
 import json
 import re
+import sys
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -41,17 +42,35 @@ class FieldError:
 
 @dataclass(slots=True)
 class Check:
-    """The result of a check, collected while walking. unknown: paths of fields that the schema does not have."""
+    """The result of a check, collected while walking. unknown: paths of fields that the schema does not have.
+    unfit: whether a value is of the wrong type, missing or too long, so that looking closer at it makes no sense."""
 
     errors: list[FieldError] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
+    unfit: bool = False
+
+    def add(self, path: str, value: Any, message: str, type_: ErrorType = "Invalid", *, unfit: bool = False) -> None:
+        self.unfit |= unfit
+        if len(self.errors) < MOST_ERRORS:
+            self.errors.append(FieldError(path, value, message, type_))
+
+    def wrong_type(self, path: str, value: Any, wanted: str) -> None:
+        found = _NAMES.get(type(value), "null")
+        self.add(path, found, f'{path} in body must be of type {wanted}: "{found}"', "TypeInvalid", unfit=True)
+
+
+MOST_ERRORS = 256
+"""More are not told: an object with a million mistakes must not become an answer of a hundred megabytes."""
+_NAMES = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer", float: "number"}
+_GREATEST = sys.float_info.max
+_INTEGERS = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
 
 
 def apply(schema: Schema, value: Any, path: str, check: Check) -> Any:
     """The value without unknown fields and with defaults; problems go to `check`. The input is not changed."""
     if schema.get("x-kubernetes-int-or-string"):
         if isinstance(value, bool) or not isinstance(value, int | str):
-            check.errors.append(_wrong_type(path, value, "integer or string"))
+            check.wrong_type(path, value, "integer or string")
         return value
     match schema.get("type"):
         case "object":
@@ -60,36 +79,30 @@ def apply(schema: Schema, value: Any, path: str, check: Check) -> Any:
             return _array(schema, value, path, check)
         case "string":
             if not isinstance(value, str):
-                check.errors.append(_wrong_type(path, value, "string"))
+                check.wrong_type(path, value, "string")
             else:
                 _string(schema, value, path, check)
         case "boolean":
             if not isinstance(value, bool):
-                check.errors.append(_wrong_type(path, value, "boolean"))
+                check.wrong_type(path, value, "boolean")
         case "integer":
             if isinstance(value, float) and value.is_integer():
                 value = int(value)
             if isinstance(value, bool) or not isinstance(value, int):
-                check.errors.append(_wrong_type(path, value, "integer"))
+                check.wrong_type(path, value, "integer")
             else:
                 _number(schema, value, path, check)
         case "number":
             if isinstance(value, bool) or not isinstance(value, int | float):
-                check.errors.append(_wrong_type(path, value, "number"))
+                check.wrong_type(path, value, "number")
             else:
                 _number(schema, value, path, check)
     return value
 
 
-def _wrong_type(path: str, value: Any, wanted: str) -> FieldError:
-    names = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer", float: "number"}
-    found = names.get(type(value), "null")
-    return FieldError(path, found, f'{path} in body must be of type {wanted}: "{found}"', "TypeInvalid")
-
-
 def _object(schema: Schema, value: Any, path: str, check: Check) -> Any:
     if not isinstance(value, dict):
-        check.errors.append(_wrong_type(path, value, "object"))
+        check.wrong_type(path, value, "object")
         return value
     properties = schema.get("properties")
     if properties is None:
@@ -106,7 +119,7 @@ def _object(schema: Schema, value: Any, path: str, check: Check) -> Any:
             result[name] = inner_schema["default"]
     for name in schema.get("required", ()):
         if name not in result:
-            check.errors.append(FieldError(f"{path}.{name}" if path else name, None, "", "Required"))
+            check.add(f"{path}.{name}" if path else name, None, "", "Required", unfit=True)
     return result
 
 
@@ -118,14 +131,14 @@ def _map(schema: Schema | None, value: dict[str, Any], path: str, check: Check) 
 
 def _array(schema: Schema, value: Any, path: str, check: Check) -> Any:
     if not isinstance(value, list | tuple):
-        check.errors.append(_wrong_type(path, value, "array"))
+        check.wrong_type(path, value, "array")
         return value
     limit, least = schema.get("maxItems"), schema.get("minItems", 0)
     if limit is not None and len(value) > limit:
-        check.errors.append(FieldError(path, len(value), f"must have at most {limit} items"))
+        check.add(path, len(value), f"must have at most {limit} items", unfit=True)
         return value
     if len(value) < least:
-        check.errors.append(FieldError(path, len(value), f"must have at least {least} items"))
+        check.add(path, len(value), f"must have at least {least} items")
     items = schema["items"]
     result = [
         item if item is None and items.get("nullable") else apply(items, item, f"{path}[{index}]", check)
@@ -135,7 +148,7 @@ def _array(schema: Schema, value: Any, path: str, check: Check) -> Any:
         seen: set[Any] = set()
         for index, item in enumerate(result):
             if isinstance(item, str | int) and item in seen:
-                check.errors.append(FieldError(f"{path}[{index}]", item, "duplicate entry: each may occur only once"))
+                check.add(f"{path}[{index}]", item, "duplicate entry: each may occur only once")
             elif isinstance(item, str | int):
                 seen.add(item)
     return result
@@ -144,24 +157,36 @@ def _array(schema: Schema, value: Any, path: str, check: Check) -> Any:
 def _string(schema: Schema, value: str, path: str, check: Check) -> None:
     limit = schema.get("maxLength")
     if limit is not None and len(value) > limit:
-        check.errors.append(FieldError(path, value, f"must be no more than {limit} characters"))
+        check.add(path, value[:limit], f"must be no more than {limit} characters", unfit=True)
+        return
+    if value == "" and schema.get("minLength"):
+        check.add(path, value, "must not be empty")
         return
     allowed = schema.get("enum")
     if allowed is not None and value not in allowed:
         words = ", ".join(json.dumps(word) for word in allowed if word)
         # An empty text is how clients with typed objects write an absent field.
         if value:
-            check.errors.append(FieldError(path, value, f"supported values: {words}", "NotSupported"))
+            check.add(path, value, f"supported values: {words}", "NotSupported")
         return
     pattern = schema.get("pattern")
     if pattern is not None and not re.search(pattern, value):
-        check.errors.append(FieldError(path, value, _pattern_message(pattern)))
-    match schema.get("format"):
-        case "cidr" if value:
-            if "/" not in value:
-                check.errors.append(FieldError(path, value, "must be a CIDR with a prefix length, such as 10.0.0.0/8"))
-            elif problem := formats.net_problem(value, host_bits=True):
-                check.errors.append(FieldError(path, value, problem))
+        check.add(path, value, _pattern_message(pattern))
+    if value and (problem := _FORMATS.get(schema.get("format", ""), _no_problem)(value)):
+        check.add(path, value, problem)
+
+
+def _cidr_problem(value: str) -> str:
+    if "/" not in value:
+        return "must be a CIDR with a prefix length, such as 10.0.0.0/8"
+    return formats.net_problem(value, host_bits=True)
+
+
+def _no_problem(_: str) -> str:
+    return ""
+
+
+_FORMATS = {"cidr": _cidr_problem, "date-time": formats.time_problem, "byte": formats.base64_problem}
 
 
 def _pattern_message(pattern: str) -> str:
@@ -177,11 +202,22 @@ def _number(schema: Schema, value: float, path: str, check: Check) -> None:
     allowed = schema.get("enum")
     if allowed is not None and value not in allowed:
         words = ", ".join(json.dumps(word) for word in allowed)
-        check.errors.append(FieldError(path, value, f"supported values: {words}", "NotSupported"))
+        check.add(path, value, f"supported values: {words}", "NotSupported")
+    if not -_GREATEST <= value <= _GREATEST:  # not a number either
+        check.add(path, "infinite", "must be a number that 64 bits of floating point can hold", unfit=True)
+        return
     least, most = schema.get("minimum"), schema.get("maximum")
+    if schema["type"] == "integer":
+        lowest, highest = _INTEGERS[schema.get("format", "int64")]
+        least, most = (lowest if least is None else least), (highest if most is None else most)
     if least is not None and most is not None and not least <= value <= most:
-        check.errors.append(FieldError(path, value, f"must be between {least} and {most}"))
+        check.add(path, _shown(value), f"must be between {least} and {most}")
     elif least is not None and value < least:
-        check.errors.append(FieldError(path, value, f"must be at least {least}"))
+        check.add(path, value, f"must be at least {least}")
     elif most is not None and value > most:
-        check.errors.append(FieldError(path, value, f"must be at most {most}"))
+        check.add(path, value, f"must be at most {most}")
+
+
+def _shown(value: float) -> float | str:
+    """A number too long to be written is not shown."""
+    return value if abs(value) < 10**30 else "a number of more than 30 digits"

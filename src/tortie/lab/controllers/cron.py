@@ -9,10 +9,10 @@ from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tortie.kube.errors import AlreadyExists, NotFound
-from tortie.lab.controllers import cronexpr
 from tortie.lab.controllers.jobs import finished
 from tortie.lab.controllers.pods import owner_key, write_status
 from tortie.lab.controllers.world import Key, Object, Queue, World, controller_of, key_of, owner_reference
+from tortie.model import cronexpr
 from tortie.model.catalog import CRON_JOBS, JOBS
 
 

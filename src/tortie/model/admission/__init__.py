@@ -5,8 +5,8 @@ Out: the object to store, field errors in Kubernetes' notation, and the fields t
 other objects are in `cross_check` and `check_delete`.
 """
 
+import contextlib
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from tortie.model.admission import (
     bgp,
     cluster_policy,
     configuration,
+    derived,
     enterprise,
     normalise,
     policies,
@@ -57,11 +58,12 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """What is special about one kind. normalise, before and defaults change JSON in place: normalise in aggregated mode
-    alone, before for defaults that come before those of the schema, defaults for the others. keep: fields of the spec
-    that the server made and that an update need not repeat. check and update see structs."""
+    """What is special about one kind. normalise: the spec with its scalars in one form, in aggregated mode alone.
+    before, defaults: change JSON in place; before for defaults that come before those of the schema, defaults for the
+    others. keep: fields of the spec that the server made and that an update need not repeat. check and update see
+    structs."""
 
-    normalise: Callable[[Object], None] | None = None
+    normalise: Callable[[Object], Object] | None = None
     before: Callable[[Object], None] | None = None
     defaults: Callable[[Object, ServingMode], None] | None = None
     keep: tuple[str, ...] = ()
@@ -70,7 +72,7 @@ class _Kind:
 
 
 _POLICY = _Kind(
-    normalise=normalise.normalise_ports,
+    normalise=normalise.ports,
     defaults=policies.default_policy,
     check=policies.check_policy,
 )
@@ -94,12 +96,17 @@ _KINDS: dict[str, _Kind] = {
         defaults=addresses.default_ip_pool, check=addresses.check_ip_pool, update=addresses.check_ip_pool_update
     ),
     "ipamconfigurations": _Kind(check=addresses.check_ipam_configuration),
-    "bgpconfigurations": _Kind(normalise=normalise.normalise_as_numbers, check=bgp.check_bgp_configuration),
-    "bgppeers": _Kind(normalise=normalise.normalise_as_numbers, check=bgp.check_bgp_peer),
-    "bgpfilters": _Kind(normalise=normalise.normalise_as_numbers, check=bgp.check_bgp_filter),
+    "bgpconfigurations": _Kind(normalise=normalise.as_numbers, check=bgp.check_bgp_configuration),
+    "bgppeers": _Kind(normalise=normalise.as_numbers, check=bgp.check_bgp_peer),
+    "bgpfilters": _Kind(normalise=normalise.as_numbers, check=bgp.check_bgp_filter),
     "felixconfigurations": _Kind(
         defaults=configuration.default_felix_configuration, check=configuration.check_felix_configuration
     ),
+    "profiles": _Kind(normalise=normalise.ports, check=derived.check_profile),
+    "workloadendpoints": _Kind(check=derived.check_workload_endpoint),
+    "nodes": _Kind(normalise=normalise.node, check=derived.check_node),
+    "earlynetworkconfigurations": _Kind(normalise=normalise.early_nodes, check=derived.check_early_network),
+    "blockaffinities": _Kind(check=addresses.check_block_affinity),
     "caliconodestatuses": _Kind(check=addresses.check_node_status),
     "clusterinformations": _Kind(defaults=configuration.default_cluster_information),
     "kubecontrollersconfigurations": _Kind(
@@ -116,12 +123,12 @@ _KINDS: dict[str, _Kind] = {
     "globalreporttypes": _Kind(check=alerts.check_report_type),
     "globalthreatfeeds": _Kind(check=alerts.check_threat_feed),
     "licensekeys": _Kind(check=enterprise.check_license_key),
-    "managedclusters": _Kind(update=enterprise.check_managed_cluster_update),
+    "managedclusters": _Kind(check=enterprise.check_managed_cluster, update=enterprise.check_managed_cluster_update),
     "networks": _Kind(check=enterprise.check_network, update=enterprise.check_network_update),
     "packetcaptures": _Kind(check=enterprise.check_packet_capture),
     "policyrecommendationscopes": _Kind(check=enterprise.check_recommendation_scope),
     "remoteclusterconfigurations": _Kind(check=enterprise.check_remote_cluster),
-    "securityeventwebhooks": _Kind(check=alerts.check_webhook),
+    "securityeventwebhooks": _Kind(before=alerts.default_webhook, check=alerts.check_webhook),
     "uisettings": _Kind(keep=("user",), check=enterprise.check_ui_settings, update=enterprise.check_ui_settings_update),
     "uisettingsgroups": _Kind(check=enterprise.check_ui_settings_group),
     "globalwafplugins": _Kind(check=enterprise.check_waf_plugin),
@@ -142,28 +149,26 @@ def admit(
     kind = _KINDS.get(resource.plural, _NOTHING_SPECIAL)
     problems = Problems(mode)
     obj = {"apiVersion": "", "kind": "", **obj} | {"apiVersion": resource.api_version, "kind": resource.kind}
-    if obj.get("spec") is None:
-        obj["spec"] = {}
-    elif kind.normalise is not None or kind.before is not None:
-        obj["spec"] = deepcopy(obj["spec"])
-    if old is not None and isinstance(obj["spec"], dict):
-        stored = old.get("spec") or {}
-        obj["spec"] = {**{field: stored[field] for field in kind.keep if field in stored}, **obj["spec"]}
+    spec = {} if obj.get("spec") is None else obj["spec"]
+    readable = isinstance(spec, dict)
+    if readable:
+        stored = (old or {}).get("spec") or {}
+        spec = {**{field: stored[field] for field in kind.keep if field in stored}, **spec}
+    obj["spec"] = spec
     if isinstance(obj.get("metadata"), dict):
         obj["metadata"] = {name: value for name, value in obj["metadata"].items() if value is not None}
     if old is None:
         check_metadata(resource.plural, obj.get("metadata"), problems)
     else:
         _check_labels(obj.get("metadata"), resource, problems)
-    readable = isinstance(obj["spec"], dict)
     if readable and kind.normalise is not None and mode is ServingMode.AGGREGATED:
-        kind.normalise(obj)
+        obj["spec"] = kind.normalise(obj["spec"])
     if readable and kind.before is not None:
         kind.before(obj)
     check = Check()
     pruned: Object = apply(openapi_schema(resource), obj, "", check)
     errors = [*problems.errors, *check.errors]
-    if any(error.type in ("TypeInvalid", "Required") for error in check.errors):
+    if check.unfit:
         return Admission(pruned, errors, check.unknown)
     if kind.defaults is not None:
         kind.defaults(pruned, mode)
@@ -175,7 +180,9 @@ def admit(
     if kind.check is not None:
         kind.check(new, problems)
     if kind.update is not None and old is not None:
-        kind.update(msgspec.convert(old, resource.type), new, problems)
+        # An object that another version stored and that cannot be read any more does not forbid its repair.
+        with contextlib.suppress(msgspec.ValidationError):
+            kind.update(msgspec.convert(old, resource.type), new, problems)
     # The schema and the checks may find fault with the same value; the schema's words stand.
     named = {error.path for error in errors}
     errors += [error for error in problems.errors if error.path not in named]

@@ -9,7 +9,7 @@ from tortie.model import formats
 from tortie.model.admission.problems import Problems
 from tortie.model.serving import ServingMode
 from tortie.model.v3.endpoints import HostEndpoint
-from tortie.model.v3.ipam import IPAMConfiguration, IPPool, IPPoolSpec
+from tortie.model.v3.ipam import BlockAffinity, IPAMConfiguration, IPPool, IPPoolSpec
 from tortie.model.v3.networkset import GlobalNetworkSet, NetworkSet
 from tortie.model.v3.nodestatus import CalicoNodeStatus
 
@@ -131,6 +131,12 @@ def check_ip_pool_update(old: IPPool, new: IPPool, problems: Problems) -> None:
         problems.add("spec.blockSize", new.spec.block_size, f"cannot be changed from {old.spec.block_size or default}")
     if "LoadBalancer" in old.spec.allowed_uses and "LoadBalancer" not in new.spec.allowed_uses:
         problems.add("spec.allowedUses", list(new.spec.allowed_uses), "cannot be changed from LoadBalancer")
+
+
+def check_block_affinity(affinity: BlockAffinity, problems: Problems) -> None:
+    """Natively a deletion begins with this mark; the aggregated server's clients delete."""
+    if affinity.spec.deleted and problems.aggregated:
+        problems.forbidden("spec.deleted", "cannot be set to true: delete the object instead")
 
 
 # --- address management ----------------------------------------------------------------------------------------

@@ -4,9 +4,10 @@ For admission. In: decoded objects. Out: problems with their paths.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-from tortie.model import formats
+from tortie.model import cronexpr, formats
 from tortie.model.admission.enterprise import check_period, needed
 from tortie.model.admission.problems import Problems
 from tortie.model.v3 import (
@@ -27,7 +28,11 @@ _SETTINGS = {
     "Jira": ("url", "project", "issueType", "username", "apiToken"),
 }
 _MINUTE, _FIVE_MINUTES = 60.0, 300.0
-_CRON_FIELD = re.compile(r"[0-9A-Za-z*/,?-]+")
+_MOST_MINUTES = 2
+_ALERTS_PATH = "/api/v2/alerts"
+_URL = re.compile(r"https?://[^\s/]+\S*")
+_PLACEHOLDER = re.compile(r"\$\{([^{}]*)\}|\$\{")
+_JSON_PATH = re.compile(r"\$(?:\.\.?(?:[^\s.\[\]()'\"]+)|\[(?:\"[^\"]*\"|\*|-?[0-9]+(?::-?[0-9]*)?)\])*")
 
 
 def check_alert(alert: GlobalAlert | GlobalAlertTemplate, problems: Problems) -> None:
@@ -48,14 +53,29 @@ def check_alert(alert: GlobalAlert | GlobalAlertTemplate, problems: Problems) ->
         problems.forbidden("spec.field", "cannot be set without a metric")
     names = [item.name for item in spec.substitutions]
     for index, name in enumerate(names):
-        if name in names[:index]:
-            problems.add(f"spec.substitutions[{index}].name", name, "another substitution has this name")
+        needed(f"spec.substitutions[{index}].name", name, problems)
+    problems.unique("spec.substitutions", "name", names, "substitution")
+    problems.query("spec.query", spec.query, names)
+    known = dict.fromkeys([*spec.aggregate_by, spec.metric] if spec.metric else spec.aggregate_by)
+    _placeholders("spec.description", spec.description, known, problems)
+    _placeholders("spec.summary", spec.summary, known, problems)
+
+
+def _placeholders(path: str, text: str, known: Iterable[str], problems: Problems) -> None:
+    """`${field}` stands for what an event has: the fields that records are counted apart by, and the metric."""
+    for found in _PLACEHOLDER.finditer(text):
+        if found[1] is None:
+            problems.add(path, text, "has ${ without a closing brace")
+        elif found[1] not in known:
+            names = ", ".join(known) or "none, because there is neither aggregateBy nor metric"
+            problems.add(path, text, f"refers to ${{{found[1]}}}, but an event has these fields: {names}")
 
 
 def check_alert_exception(exception: AlertException, problems: Problems) -> None:
     spec = exception.spec
     needed("spec.description", spec.description, problems)
     needed("spec.selector", spec.selector, problems)
+    problems.query("spec.selector", spec.selector)
     check_period("spec", spec.start_time, spec.end_time, problems)
 
 
@@ -75,12 +95,18 @@ def check_threat_feed(feed: GlobalThreatFeed, problems: Problems) -> None:
 
 def _feed(http: FeedHTTP, problems: Problems) -> None:
     path = "spec.pull.http"
-    if not re.fullmatch(r"https?://[^\s/]+\S*", http.url):
+    if not _URL.fullmatch(http.url):
         problems.add(f"{path}.url", http.url, "must be a URL that begins with http:// or https://")
     _values(f"{path}.headers", http.headers, problems)
     form = http.format
     if sum(part is not None for part in (form.newline_delimited, form.json, form.csv)) > 1:
         problems.add(f"{path}.format", None, "must have at most one of newlineDelimited, json and csv")
+    if form.json is not None and not _JSON_PATH.fullmatch(form.json.path):
+        problems.add(
+            f"{path}.format.json.path",
+            form.json.path,
+            'must be a JSONPath such as $.list or $["my list"][*].address, without filters and expressions',
+        )
     csv = form.csv
     if csv is None:
         return
@@ -98,11 +124,29 @@ def check_webhook(webhook: SecurityEventWebhook, problems: Problems) -> None:
     needed("spec.consumer", spec.consumer, problems)
     needed("spec.state", spec.state, problems)
     needed("spec.query", spec.query, problems)
+    problems.query("spec.query", spec.query)
     _values("spec.config", spec.config, problems)
-    names = {item.name for item in spec.config}
+    names = [item.name for item in spec.config]
+    problems.unique("spec.config", "name", names, "setting")
+    for index, item in enumerate(spec.config):
+        if item.name == "url" and item.value:
+            _webhook_url(f"spec.config[{index}].value", item.value, spec.consumer, problems)
     for name in _SETTINGS.get(spec.consumer, ()):
         if name not in names:
             problems.required("spec.config", f"consumer {spec.consumer} needs a setting named {name}")
+
+
+def default_webhook(obj: dict[str, Any]) -> None:
+    """The documentation writes Alertmanager where the API writes AlertManager; both are understood."""
+    if obj["spec"].get("consumer") == "Alertmanager":
+        obj["spec"]["consumer"] = "AlertManager"
+
+
+def _webhook_url(path: str, url: str, consumer: str, problems: Problems) -> None:
+    if not _URL.fullmatch(url):
+        problems.add(path, url, "must be a URL that begins with http:// or https://")
+    elif consumer == "AlertManager" and not url.endswith(_ALERTS_PATH):
+        problems.add(path, url, f"must end with {_ALERTS_PATH}, where an Alertmanager takes alerts")
 
 
 def _values(path: str, values: Sequence[NamedValue], problems: Problems) -> None:
@@ -110,6 +154,7 @@ def _values(path: str, values: Sequence[NamedValue], problems: Problems) -> None
         where = f"{path}[{index}]"
         needed(f"{where}.name", item.name, problems)
         if item.value_from is None:
+            needed(f"{where}.value", item.value, problems)
             continue
         if item.value:
             problems.forbidden(f"{where}.value", "cannot be set together with valueFrom")
@@ -147,24 +192,15 @@ def check_report(report: GlobalReport, problems: Problems) -> None:
 
 
 def _schedule_problem(schedule: str) -> str:
-    fields = schedule.split()
-    if len(fields) != 5 or not all(_CRON_FIELD.fullmatch(field) for field in fields):
-        return "must be a schedule of five fields as cron has them, such as 0 0 * * *"
-    minutes: set[int] = set()
-    for part in fields[0].split(","):
-        found = re.fullmatch(r"(\*|[0-9]+)(?:-([0-9]+))?(?:/([0-9]+))?", part)
-        if found is None:
-            return "must begin with minutes as cron has them"
-        low = 0 if found[1] == "*" else int(found[1])
-        high = int(found[2]) if found[2] else 59 if found[1] == "*" or found[3] else low
-        if not 0 <= low <= high <= 59 or found[3] == "0":
-            return "must begin with minutes from 0 to 59"
-        minutes |= set(range(low, high + 1, int(found[3] or 1)))
-    return "" if len(minutes) <= 2 else "must not have more than two minutes in each hour"
+    try:
+        found = cronexpr.parse(schedule)
+    except ValueError as error:
+        return f"must be a schedule as cron has them, such as 0 0 * * *: {error}"
+    if len(found.minutes) > _MOST_MINUTES:
+        return f"must not have more than {_MOST_MINUTES} minutes of an hour"
+    return ""
 
 
 def check_report_type(report_type: GlobalReportType, problems: Problems) -> None:
-    names = [template.name for template in report_type.spec.download_templates]
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            problems.add(f"spec.downloadTemplates[{index}].name", name, "another template has this name")
+    templates = report_type.spec.download_templates
+    problems.unique("spec.downloadTemplates", "name", (template.name for template in templates), "template")

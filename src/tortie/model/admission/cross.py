@@ -4,12 +4,14 @@ For whoever stores objects: the API server, and tools that check a set of manife
 function that lists the existing objects of a resource. Out: field errors.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from tortie.model import formats
 from tortie.model.admission.server import Lister, overlapping
 from tortie.model.catalog import (
     EXTERNAL_NETWORKS,
+    FELIX_CONFIGURATIONS,
     IP_POOLS,
     IPAM_BLOCKS,
     POLICIES,
@@ -72,12 +74,28 @@ def _tier_exists(name: str, path: str, lister: Lister, old: Object | None, mode:
 
 
 def _table_is_free(obj: Object, lister: Lister) -> list[FieldError]:
-    index = obj["spec"].get("routeTableIndex")
+    path, index, name = "spec.routeTableIndex", obj["spec"].get("routeTableIndex"), obj["metadata"].get("name")
     for other in lister(EXTERNAL_NETWORKS):
-        name = other["metadata"]["name"]
-        if name != obj["metadata"].get("name") and other["spec"].get("routeTableIndex") == index:
-            return [FieldError("spec.routeTableIndex", index, f"ExternalNetwork {name} has this table already")]
+        if other["metadata"]["name"] != name and other["spec"].get("routeTableIndex") == index:
+            return [FieldError(path, index, f"ExternalNetwork {other['metadata']['name']} has this table already")]
+    for owner, low, high in _felix_tables(lister):
+        if isinstance(index, int) and low <= index <= high:
+            return [FieldError(path, index, f"must be outside of {low} to {high}, which {owner} leaves to Felix")]
     return []
+
+
+def _felix_tables(lister: Lister) -> Iterator[tuple[str, int, int]]:
+    """The routing tables that Felix may use on any node: who says so, and the first and last one."""
+    everywhere = False
+    for configuration in lister(FELIX_CONFIGURATIONS):
+        name, spec = configuration["metadata"]["name"], configuration.get("spec") or {}
+        ranges = spec.get("routeTableRanges") or [spec.get("routeTableRange")]
+        for item in ranges:
+            if isinstance(item, dict):
+                everywhere |= name == "default"
+                yield f"FelixConfiguration {name}", item.get("min", 0), item.get("max", 0)
+    if not everywhere:
+        yield "the default of routeTableRanges", 1, 250
 
 
 def _pool_fits(pool: Object, lister: Lister, mode: ServingMode) -> list[FieldError]:

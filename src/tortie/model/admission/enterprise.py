@@ -4,7 +4,7 @@ For admission. In: decoded objects. Out: problems with their paths. Alerts, feed
 """
 
 import re
-from datetime import datetime
+from collections.abc import Sequence
 
 from tortie.model import formats
 from tortie.model.admission.problems import Problems
@@ -21,7 +21,7 @@ from tortie.model.v3 import (
     UISettings,
     UISettingsGroup,
 )
-from tortie.model.v3.networks import L2Bridge
+from tortie.model.v3.networks import L2Bridge, StaticRoute, VLANRoute
 from tortie.model.v3.waf import WAFPluginReference, WAFPluginSpec
 
 _PATTERN = re.compile(r"\*|[A-Za-z0-9_.-]{1,15}\*?")
@@ -29,23 +29,9 @@ _PATTERN = re.compile(r"\*|[A-Za-z0-9_.-]{1,15}\*?")
 
 def check_period(path: str, start: str | None, end: str | None, problems: Problems) -> None:
     """Two times, the second of which must be later than the first."""
-    times: list[datetime | None] = []
-    for field, text in (("startTime", start), ("endTime", end)):
-        time = _time(text) if text else None
-        times.append(time)
-        if text and time is None:
-            problems.add(f"{path}.{field}", text, "must be a time such as 2026-01-31T12:00:00Z")
-    first, last = times
+    first, last = problems.time(f"{path}.startTime", start), problems.time(f"{path}.endTime", end)
     if first is not None and last is not None and last <= first:
         problems.add(f"{path}.endTime", end, f"must be later than startTime {start}")
-
-
-def _time(text: str) -> datetime | None:
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return time if time.tzinfo is not None else None
 
 
 def needed(path: str, value: object, problems: Problems) -> None:
@@ -127,6 +113,12 @@ def check_network(network: Network, problems: Problems) -> None:
         problems.add("spec", None, "must have exactly one of vrf and l2Bridge")
     if spec.vrf is not None:
         _node_selectors("spec.vrf.hostConfig", [item.node_selector for item in spec.vrf.host_config], problems)
+        for index, host in enumerate(spec.vrf.host_config):
+            for position, interface in enumerate(host.host_interfaces):
+                path = f"spec.vrf.hostConfig[{index}].hostInterfaces[{position}].name"
+                needed(path, interface.name, problems)
+                problems.text(path, interface.name, formats.interface_problem)
+            _routes(f"spec.vrf.hostConfig[{index}].staticRoutes", host.static_routes, problems)
     if spec.l2_bridge is not None:
         _bridge(spec.l2_bridge, problems)
 
@@ -139,8 +131,18 @@ def check_network_update(old: Network, new: Network, problems: Problems) -> None
 def _node_selectors(path: str, selectors: list[str], problems: Problems) -> None:
     for index, selector in enumerate(selectors):
         problems.selector(f"{path}[{index}].nodeSelector", selector)
-        if selector in selectors[:index]:
-            problems.add(f"{path}[{index}].nodeSelector", selector, "another entry has this selector")
+    problems.unique(path, "nodeSelector", selectors, "entry")
+
+
+def _routes(path: str, routes: Sequence[StaticRoute | VLANRoute], problems: Problems) -> None:
+    """A next hop is an address of the family of the destination."""
+    for index, route in enumerate(routes):
+        hop = route.action.next_hop if route.action is not None else ""
+        if not hop:
+            continue
+        version = formats.version_of(route.destination)
+        if message := formats.address_problem(hop, version=version):
+            problems.add(f"{path}[{index}].action.nextHop", hop, f"{message}, as destination {route.destination} is")
 
 
 def _bridge(bridge: L2Bridge, problems: Problems) -> None:
@@ -152,10 +154,21 @@ def _bridge(bridge: L2Bridge, problems: Problems) -> None:
         existing = host.bridge.existing_bridge
         if (existing is None) == (host.bridge.managed_bridge is None):
             problems.add(path, None, "must have exactly one of existingBridge and managedBridge")
-        if existing is not None and existing.name.startswith(("calb-", "calq-")):
-            problems.add(f"{path}.existingBridge.name", existing.name, "must not begin with calb- or calq-")
+        if existing is not None:
+            needed(f"{path}.existingBridge.name", existing.name, problems)
+            problems.text(f"{path}.existingBridge.name", existing.name, formats.interface_problem)
+            if existing.name.startswith(("calb-", "calq-")):
+                problems.add(f"{path}.existingBridge.name", existing.name, "must not begin with calb- or calq-")
+        for position, connection in enumerate(host.host_connections):
+            port = connection.trunk_port
+            if port is not None and port.interface is not None:
+                where = f"spec.l2Bridge.hostConfig[{index}].hostConnections[{position}].trunkPort.interface.name"
+                needed(where, port.interface.name, problems)
+                problems.text(where, port.interface.name, formats.interface_problem)
     for index, item in enumerate(bridge.vlans):
         path = f"spec.l2Bridge.vlans[{index}].vlan"
+        for position, subnet in enumerate(item.subnets):
+            _routes(f"spec.l2Bridge.vlans[{index}].subnets[{position}].routes", subnet.routes, problems)
         if item.vlan is None:
             continue
         span = item.vlan.range
@@ -168,6 +181,10 @@ def _bridge(bridge: L2Bridge, problems: Problems) -> None:
 # --- clusters --------------------------------------------------------------------------------------------------
 
 
+def check_managed_cluster(cluster: ManagedCluster, problems: Problems) -> None:
+    problems.text("spec.operatorNamespace", cluster.spec.operator_namespace, formats.dns_label_problem)
+
+
 def check_managed_cluster_update(old: ManagedCluster, new: ManagedCluster, problems: Problems) -> None:
     manifest = new.spec.installation_manifest
     if manifest and manifest != old.spec.installation_manifest:
@@ -176,20 +193,26 @@ def check_managed_cluster_update(old: ManagedCluster, new: ManagedCluster, probl
 
 def check_license_key(license_key: LicenseKey, problems: Problems) -> None:
     needed("spec.token", license_key.spec.token, problems)
+    problems.text("spec.certificate", license_key.spec.certificate, formats.certificate_problem)
 
 
 def check_remote_cluster(remote: RemoteClusterConfiguration, problems: Problems) -> None:
     spec = remote.spec
+    secret = spec.cluster_access_secret
+    if secret is not None:
+        needed("spec.clusterAccessSecret.name", secret.name, problems)
+        needed("spec.clusterAccessSecret.namespace", secret.namespace, problems)
+    kind = spec.datastore_type or "etcdv3"
     for attribute, field in zip(spec.__struct_fields__, spec.__struct_encode_fields__, strict=True):
         if not getattr(spec, attribute):
             continue
         ours = attribute.startswith(("etcd_", "k8s_", "kubeconfig"))
-        if spec.cluster_access_secret is not None:
+        if secret is not None:
             if ours or attribute == "datastore_type":
                 problems.forbidden(f"spec.{field}", "must be empty when clusterAccessSecret is set")
-        elif attribute.startswith("etcd_") and spec.datastore_type != "etcdv3":
+        elif attribute.startswith("etcd_") and kind != "etcdv3":
             problems.forbidden(f"spec.{field}", "is for datastoreType etcdv3 only")
-        elif ours and not attribute.startswith("etcd_") and spec.datastore_type != "kubernetes":
+        elif ours and not attribute.startswith("etcd_") and kind != "kubernetes":
             problems.forbidden(f"spec.{field}", "is for datastoreType kubernetes only")
 
 
@@ -217,6 +240,9 @@ def check_ui_settings(settings: UISettings, problems: Problems) -> None:
     needed("spec.description", spec.description, problems)
     if sum(part is not None for part in (spec.view, spec.layer, spec.dashboard)) != 1:
         problems.add("spec", None, "must have exactly one of view, layer and dashboard")
+    for index, item in enumerate(spec.view.host_aggregation_selectors if spec.view is not None else ()):
+        needed(f"spec.view.hostAggregationSelectors[{index}].name", item.name, problems)
+        problems.selector(f"spec.view.hostAggregationSelectors[{index}].selector", item.selector)
     name = settings.metadata.name
     if name and spec.group and not name.startswith(f"{spec.group}."):
         problems.add("metadata.name", name, f"must begin with the name of the group and a dot: {spec.group}.")

@@ -1,10 +1,10 @@
 """Scalars that may be written in several ways, in the one way in which they are stored (spec/resources.md 2.4).
 
-For admission, before types are checked. In: the spec of an object as JSON; it is changed in place. Out: nothing. What
-cannot be read is left as it is, for the checks to name.
+For admission, before types are checked. In: the spec of an object as JSON. Out: the same with the scalars rewritten;
+the argument is not changed. What cannot be read is left as it is, for the checks to name.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from tortie.model import formats
@@ -12,46 +12,77 @@ from tortie.model import formats
 Object = dict[str, Any]
 
 
-def normalise_ports(obj: Object) -> None:
+def ports(spec: Object) -> Object:
     """Ports and protocols of rules: numeric text becomes a number, `80:80` too."""
-    spec = obj["spec"]
-    for direction in ("ingress", "egress"):
-        for rule in _objects(spec.get(direction)):
-            for field in ("protocol", "notProtocol"):
-                if field in rule:
-                    rule[field] = _attempt(_protocol, rule[field])
-            for side in ("source", "destination"):
-                entity = rule.get(side)
-                if not isinstance(entity, dict):
-                    continue
-                for field in ("ports", "notPorts"):
-                    if isinstance(entity.get(field), list):
-                        entity[field] = [_attempt(formats.canonical_port, port) for port in entity[field]]
+    return _each_rule(spec, ("ingress", "egress"), _rule)
 
 
-def normalise_as_numbers(obj: Object) -> None:
+def as_numbers(spec: Object) -> Object:
     """AS numbers of BGP resources: `65001` as text and `1.10` become numbers."""
-    spec = obj["spec"]
-    for field in ("asNumber", "localASNumber"):
-        if field in spec:
-            spec[field] = _attempt(formats.as_number, spec[field])
-    for direction in ("exportV4", "importV4", "exportV6", "importV6"):
-        for rule in _objects(spec.get(direction)):
-            if isinstance(rule.get("asPathPrefix"), list):
-                rule["asPathPrefix"] = [_attempt(formats.as_number, number) for number in rule["asPathPrefix"]]
-            for operation in _objects(rule.get("operations")):
-                path = operation.get("prependASPath")
-                if isinstance(path, dict) and isinstance(path.get("prefix"), list):
-                    path["prefix"] = [_attempt(formats.as_number, number) for number in path["prefix"]]
+    spec = _changed(spec, ("asNumber", "localASNumber"), formats.as_number)
+    return _each_rule(spec, ("exportV4", "importV4", "exportV6", "importV6"), _filter_rule)
+
+
+def node(spec: Object) -> Object:
+    """The AS number of a node as Calico sees it."""
+    bgp = spec.get("bgp")
+    return {**spec, "bgp": _changed(bgp, ("asNumber",), formats.as_number)} if isinstance(bgp, dict) else spec
+
+
+def early_nodes(spec: Object) -> Object:
+    """AS numbers of nodes and switches before Kubernetes runs."""
+    return _each_rule(spec, ("nodes",), _early_node)
+
+
+def _early_node(item: Object) -> Object:
+    item = _changed(item, ("asNumber",), formats.as_number)
+    return _each_rule(item, ("peerings",), lambda peering: _changed(peering, ("peerASNumber",), formats.as_number))
+
+
+def _rule(rule: Object) -> Object:
+    rule = _changed(rule, ("protocol", "notProtocol"), _protocol)
+    for side in ("source", "destination"):
+        if isinstance(entity := rule.get(side), dict):
+            rule[side] = _changed(entity, ("ports", "notPorts"), formats.canonical_port)
+    return rule
+
+
+def _filter_rule(rule: Object) -> Object:
+    rule = _changed(rule, ("asPathPrefix",), formats.as_number)
+    if isinstance(operations := rule.get("operations"), list):
+        rule["operations"] = [_operation(item) if isinstance(item, dict) else item for item in operations]
+    return rule
+
+
+def _operation(operation: Object) -> Object:
+    path = operation.get("prependASPath")
+    if not isinstance(path, dict):
+        return operation
+    return {**operation, "prependASPath": _changed(path, ("prefix",), formats.as_number)}
 
 
 def _protocol(value: int | str) -> int | str:
     return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 3 else value
 
 
-def _objects(value: Any) -> Iterator[Object]:
-    if isinstance(value, list):
-        yield from (item for item in value if isinstance(item, dict))
+def _each_rule(spec: Object, fields: tuple[str, ...], change: Callable[[Object], Object]) -> Object:
+    spec = dict(spec)
+    for field in fields:
+        if isinstance(rules := spec.get(field), list):
+            spec[field] = [change(rule) if isinstance(rule, dict) else rule for rule in rules]
+    return spec
+
+
+def _changed(part: Object, fields: tuple[str, ...], convert: Callable[[Any], Any]) -> Object:
+    """A copy in which these fields, or the items of these lists, are converted."""
+    part = dict(part)
+    for field in fields:
+        value = part.get(field)
+        if isinstance(value, list):
+            part[field] = [_attempt(convert, item) for item in value]
+        elif field in part:
+            part[field] = _attempt(convert, value)
+    return part
 
 
 def _attempt(convert: Callable[[Any], Any], value: Any) -> Any:

@@ -4,12 +4,13 @@ For the checks beside this module. In: paths, values and what is wrong with them
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
-from tortie.model import formats
+from tortie.model import formats, query
 from tortie.model.selector import SelectorError, parse
 from tortie.model.serving import ServingMode
-from tortie.model.structural import ErrorType, FieldError
+from tortie.model.structural import MOST_ERRORS, ErrorType, FieldError
 
 
 class Problems:
@@ -25,7 +26,8 @@ class Problems:
         return self.mode is ServingMode.AGGREGATED
 
     def add(self, path: str, value: Any, message: str, type_: ErrorType = "Invalid") -> None:
-        self.errors.append(FieldError(path, value, message, type_))
+        if len(self.errors) < MOST_ERRORS:
+            self.errors.append(FieldError(path, value, message, type_))
 
     def required(self, path: str, message: str = "") -> None:
         self.add(path, None, message, "Required")
@@ -54,6 +56,37 @@ class Problems:
             parse(value)
         except SelectorError as error:
             self.add(path, value, f"is not a selector: {error.message} at position {error.position + 1}")
+
+    def query(self, path: str, value: str, known: Iterable[str] = ()) -> None:
+        """A query of logs or events. known: the names of the substitutions that it may refer to."""
+        try:
+            node = query.parse(value)
+        except query.QueryError as error:
+            self.add(path, value, f"is not a query: {error.message} at position {error.position + 1}")
+            return
+        names = set(known)
+        for name in query.variables(node):
+            if name not in names:
+                defined = ", ".join(sorted(names)) or "none"
+                self.add(path, value, f"refers to the substitution {name}, but those defined are: {defined}")
+
+    def time(self, path: str, value: str | None) -> datetime | None:
+        """The time, if it is there and is one."""
+        if value is None:
+            return None
+        try:
+            return formats.time(value)
+        except ValueError:
+            self.add(path, value, "must be a time such as 2026-01-31T12:00:00Z")
+            return None
+
+    def unique(self, path: str, field: str, values: Iterable[str], what: str) -> None:
+        """An error for each value of a field of list items that came before."""
+        seen: set[str] = set()
+        for index, value in enumerate(values):
+            if value in seen:
+                self.add(f"{path}[{index}].{field}", value, f"another {what} has it already")
+            seen.add(value)
 
     def duration(self, path: str, value: str | None) -> None:
         if value:

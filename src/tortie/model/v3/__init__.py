@@ -21,6 +21,7 @@ from tortie.model.v3.gateways import BFDConfiguration, EgressGatewayPolicy, Exte
 from tortie.model.v3.ipam import BlockAffinity, IPAMBlock, IPAMConfiguration, IPAMHandle, IPPool, IPReservation
 from tortie.model.v3.networks import Network
 from tortie.model.v3.networkset import GlobalNetworkSet, NetworkSet
+from tortie.model.v3.node import CalicoNode, EarlyNetworkConfiguration
 from tortie.model.v3.nodestatus import CalicoNodeStatus
 from tortie.model.v3.policy import (
     EntityRule,
@@ -54,9 +55,11 @@ __all__ = [
     "BGPFilter",
     "BGPPeer",
     "BlockAffinity",
+    "CalicoNode",
     "CalicoNodeStatus",
     "ClusterInformation",
     "DeepPacketInspection",
+    "EarlyNetworkConfiguration",
     "EgressGatewayPolicy",
     "EntityRule",
     "ExternalNetwork",

@@ -73,7 +73,7 @@ class RemoteClusterSyncOptions(ApiStruct, frozen=True, kw_only=True):
 
 class RemoteClusterConfigurationSpec(ApiStruct, frozen=True, kw_only=True):
     datastore_type: Annotated[
-        str, doc("Where the remote cluster keeps its objects.", enum=["etcdv3", "kubernetes"])
+        str, doc("Where the remote cluster keeps its objects; etcdv3 if absent.", enum=["etcdv3", "kubernetes"])
     ] = ""
     cluster_access_secret: Annotated[
         SecretObjectReference | None,
@@ -98,6 +98,9 @@ class RemoteClusterConfigurationSpec(ApiStruct, frozen=True, kw_only=True):
     k8s_insecure_skip_tls_verify: Annotated[bool, doc("Trust any certificate of the API server; for kubernetes.")] = (
         False
     )
+    k8s_client_qps: Annotated[
+        float | None, doc("How many requests a second the API server gets at most; for kubernetes.", minimum=0)
+    ] = msgspec.field(default=None, name="k8sClientQPS")
     sync_options: Annotated[RemoteClusterSyncOptions, doc("What is taken over from the remote cluster.")] = (
         RemoteClusterSyncOptions()
     )

@@ -115,6 +115,9 @@ class WorkloadEndpointSpec(ApiStruct, frozen=True, kw_only=True):
     service_account_name: Annotated[str, doc("The service account that the workload runs as.")] = ""
     ip_networks: Annotated[tuple[str, ...], doc("The addresses, each with /32 or /128.")] = ()
     ip_nats: Annotated[tuple[IPNAT, ...], doc("Floating addresses that are translated to the endpoint's own.")] = ()
+    aws_elastic_ips: Annotated[
+        tuple[str, ...], doc("Elastic addresses of AWS that may be attached to the endpoint.")
+    ] = ()
     ipv4_gateway: Annotated[str, doc("The IPv4 gateway inside the workload.")] = ""
     ipv6_gateway: Annotated[str, doc("The IPv6 gateway inside the workload.")] = ""
     profiles: Annotated[tuple[str, ...], doc("Profiles that the endpoint inherits from, in order.")] = ()

@@ -19,7 +19,9 @@ class EgressGateway(ApiStruct, frozen=True, kw_only=True):
     namespace_selector: Annotated[
         str, doc("Selector on the labels of the namespaces of the gateways; the pod's own if absent.")
     ] = ""
-    max_next_hops: Annotated[int, doc("How many of the gateways each pod uses; 0 means all.", minimum=0)] = 0
+    max_next_hops: Annotated[
+        int | None, doc("How many of the gateways each pod uses; all if 0 or absent.", minimum=0)
+    ] = None
 
 
 class EgressGatewayRule(ApiStruct, frozen=True, kw_only=True):

@@ -110,12 +110,14 @@ class IPReservation(Object, frozen=True, kw_only=True):
 class IPAMConfigurationSpec(ApiStruct, frozen=True, kw_only=True):
     strict_affinity: Annotated[
         bool, doc("Nodes assign only from their own blocks and borrow no address from others.", default=False)
-    ] = False
-    auto_allocate_blocks: Annotated[bool, doc("Nodes claim a new block when they need one.", default=True)] = True
+    ] = constant(False)
+    auto_allocate_blocks: Annotated[bool, doc("Nodes claim a new block when they need one.", default=True)] = constant(
+        True
+    )
     max_blocks_per_host: Annotated[
         int,
         doc("How many blocks a node may own; 0 means 20.", minimum=0, maximum=1_000_000, default=0),
-    ] = 0
+    ] = constant(0)
     kube_virt_vm_address_persistence: Annotated[
         str,
         doc(
@@ -148,7 +150,10 @@ class AllocationAttribute(ApiStruct, frozen=True, kw_only=True):
 
 class IPAMBlockSpec(ApiStruct, frozen=True, kw_only=True):
     cidr: Annotated[str, doc("The range of the block.", format="cidr", required=True)] = ""
-    affinity: Annotated[str | None, doc("The owner: host:<node> or virtual:<name>; absent for none.")] = None
+    affinity: Annotated[
+        str | None,
+        doc("The owner: host:<node> or virtual:<name>; absent for none.", pattern=r"^(host|virtual):[a-zA-Z0-9._-]+$"),
+    ] = None
     affinity_claim_time: Annotated[str | None, doc("When the owner claimed the block.", format="date-time")] = None
     allocations: Annotated[
         tuple[int | None, ...],
@@ -164,7 +169,7 @@ class IPAMBlockSpec(ApiStruct, frozen=True, kw_only=True):
     attributes: Annotated[tuple[AllocationAttribute, ...], doc("Who holds addresses of the block.", required=True)] = (
         constant(())
     )
-    sequence_number: Annotated[int, doc("Grows with every change.", format="int64", default=0)] = 0
+    sequence_number: Annotated[int, doc("Grows with every change.", format="int64", default=0)] = constant(0)
     sequence_number_for_allocation: Annotated[
         dict[str, int], doc("The sequence number at which each address was assigned, by offset.")
     ] = empty_map()

@@ -1,7 +1,8 @@
 """Cron schedules: five fields, lists, ranges, steps, names and the words with @. Pure.
 
-For the CronJob controller. In: the schedule's text and a time zone. Out: the next time it is due. A day counts if it
-fits the day of the month and the day of the week, or either of them when both are restricted.
+For the CronJob controller and the schedules of reports. In: the schedule's text and a time zone. Out: the next time it
+is due. A day counts if it fits the day of the month and the day of the week, or either of them when both are
+restricted.
 """
 
 from dataclasses import dataclass
