@@ -130,6 +130,7 @@ def test_fields_that_the_schema_of_a_block_requires_are_written_even_if_empty() 
         "allocations": [],
         "unallocated": [],
         "attributes": [],
+        "sequenceNumber": 0,
         "strictAffinity": False,
     }
 

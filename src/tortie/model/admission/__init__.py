@@ -7,7 +7,9 @@ other objects are in `cross_check` and `check_delete`.
 
 import contextlib
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -27,8 +29,9 @@ from tortie.model.admission.cross import check_delete, cross_check
 from tortie.model.admission.naming import check_metadata
 from tortie.model.admission.problems import Problems
 from tortie.model.admission.server import Lister, server_fields
+from tortie.model.facts import STORAGE_FIELDS
 from tortie.model.resource import Resource
-from tortie.model.schema import openapi_schema
+from tortie.model.schema import Schema, openapi_schema
 from tortie.model.serving import ServingMode
 from tortie.model.structural import Check, ErrorType, FieldError, apply
 
@@ -166,7 +169,7 @@ def admit(
     if readable and kind.before is not None:
         kind.before(obj)
     check = Check()
-    pruned: Object = apply(openapi_schema(resource), obj, "", check)
+    pruned: Object = apply(_schema(resource, mode), obj, "", check)
     errors = [*problems.errors, *check.errors]
     if check.unfit:
         return Admission(pruned, errors, check.unknown)
@@ -187,6 +190,24 @@ def admit(
     named = {error.path for error in errors}
     errors += [error for error in problems.errors if error.path not in named]
     return Admission(pruned, errors, check.unknown)
+
+
+@cache
+def _schema(resource: Resource[Any], mode: ServingMode) -> Schema:
+    """The schema of the kind; in aggregated mode with the limits of the store behind it, where those differ."""
+    schema = openapi_schema(resource)
+    fields = STORAGE_FIELDS.get(resource.plural, {}) if mode is ServingMode.AGGREGATED else {}
+    if not fields:
+        return schema
+    schema = deepcopy(schema)
+    for path, field in fields.items():
+        place = schema
+        for name in path.split("."):
+            place = place["properties"][name]
+        # A field of another type is converted when it is stored, and has its own type before.
+        if place["type"] == field["type"]:
+            place.update(field)
+    return schema
 
 
 def _check_labels(metadata: Any, resource: Resource[Any], problems: Problems) -> None:
