@@ -3,8 +3,9 @@ SHELL := /bin/bash
 VENV  := .venv
 PY    := $(VENV)/bin/python
 LAB   ?= default
+FUZZ_MINUTES ?= 10
 
-.PHONY: up down test lint unit bench install fmt lock docs manifests clean
+.PHONY: up down test lint unit bench fuzz-api install fmt lock docs manifests clean
 
 up: install
 	@$(VENV)/bin/tortie lab up --name $(LAB)
@@ -28,6 +29,10 @@ unit: install
 
 bench: install
 	$(PY) -m bench
+
+# schemathesis against a fresh API server's own OpenAPI documents.
+fuzz-api: install
+	$(PY) tests/apiserver/fuzz_api.py --minutes $(FUZZ_MINUTES)
 
 fmt: install
 	$(VENV)/bin/ruff check --fix-only src tests bench

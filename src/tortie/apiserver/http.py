@@ -32,7 +32,7 @@ from tortie.apiserver import (
 from tortie.apiserver.context import Call, Context, User
 from tortie.apiserver.errors import StatusError
 from tortie.apiserver.kinds import Kind
-from tortie.apiserver.negotiate import Output, warning_header
+from tortie.apiserver.negotiate import Output, warning_headers
 from tortie.apiserver.paths import Paths
 from tortie.apiserver.requests import RequestInfo
 from tortie.apiserver.schema import protobuf
@@ -279,8 +279,8 @@ class Api:
 
     def _headers(self, call: Call, output: Output) -> CIMultiDict[str]:
         headers = CIMultiDict({"Content-Type": output.content_type, "Cache-Control": "no-cache, private"})
-        for text in call.warnings:
-            headers.add("Warning", warning_header(text))
+        for value in warning_headers(call.warnings):
+            headers.add("Warning", value)
         return headers
 
     def answer(self, call: Call, request: web.Request, body: Any, output: Output, code: int = 200) -> web.Response:

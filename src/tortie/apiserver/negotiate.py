@@ -159,7 +159,18 @@ def check_body_type(header: str, accepted: Sequence[str] = ACCEPTED) -> str:
     return kind
 
 
-def warning_header(text: str) -> str:
-    """The value of a Warning header."""
-    quoted = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
+_WARNINGS_TOTAL = 4096
+_WARNING_SHORT = 256
+
+
+def warning_headers(texts: Sequence[str]) -> list[str]:
+    """The values of Warning headers. Many long ones are shortened: clients limit what headers may hold."""
+    if sum(map(len, texts)) > _WARNINGS_TOTAL:
+        texts = [text[:_WARNING_SHORT] for text in texts][: _WARNINGS_TOTAL // _WARNING_SHORT]
+    return [_warning(text) for text in texts]
+
+
+def _warning(text: str) -> str:
+    shown = "".join(c if c.isprintable() else " " for c in text)
+    quoted = shown.replace("\\", "\\\\").replace('"', '\\"')
     return f'299 - "{quoted}"'

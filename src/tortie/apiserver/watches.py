@@ -16,7 +16,7 @@ from tortie.apiserver import conversion, errors, lists, render
 from tortie.apiserver.context import Call
 from tortie.apiserver.errors import StatusError
 from tortie.apiserver.lists import Selection
-from tortie.apiserver.negotiate import Output, warning_header
+from tortie.apiserver.negotiate import Output, warning_headers
 from tortie.apiserver.records import Event, Record, Watcher
 
 Object = dict[str, Any]
@@ -129,8 +129,8 @@ async def serve(call: Call, request: web.Request, output: Output) -> web.StreamR
         response = web.StreamResponse(
             headers={"Content-Type": output.content_type, "Cache-Control": "no-cache, private"}
         )
-        for warning in call.warnings:
-            response.headers.add("Warning", warning_header(warning))
+        for value in warning_headers(call.warnings):
+            response.headers.add("Warning", value)
         response.enable_chunked_encoding()
         await response.prepare(request)
         if head:

@@ -75,7 +75,7 @@ async def create(call: Call, body: Any, duplicates: list[str] | None = None, *, 
     _place(call, obj)
     await _know_namespace(call, meta.get("namespace", ""))
     if meta.get("resourceVersion"):
-        raise errors.internal("resourceVersion should not be set on objects to be created")
+        raise errors.bad_request("resourceVersion should not be set on objects to be created")
     if call.info.name and meta.get("name") and meta["name"] != call.info.name:
         raise errors.bad_request(
             f"the name of the object ({meta['name']}) does not match the name on the URL ({call.info.name})"

@@ -11,110 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tortie.apiserver.kinds import Kind, Subresource
+from tortie.apiserver.kinds import Kind
 from tortie.apiserver.openapi import gnostic
-from tortie.apiserver.openapi.definitions import Writer, gvk, kind_name
+from tortie.apiserver.openapi.definitions import META, Writer, gvk
+from tortie.apiserver.openapi.operations import add_paths
 from tortie.apiserver.registry import GroupVersion, Registry
 
 if TYPE_CHECKING:
     from tortie.apiserver.proxying.aggregator import Aggregator
 
 Object = dict[str, Any]
-_CONSUMED = ["application/json", "application/yaml"]
-_VERBS = {"get": "get", "list": "get", "create": "post", "update": "put", "patch": "patch", "delete": "delete"}
-_ACTIONS = {"get": "get", "list": "list", "create": "post", "update": "put", "patch": "patch", "delete": "delete",
-            "deletecollection": "deletecollection"}  # fmt: skip
-_QUERY = {
-    "dryRun": "All: check the request and store nothing.",
-    "fieldManager": "Who is changing the object, as managedFields will name it.",
-    "fieldValidation": "What unknown and repeated fields cause: Ignore, Warn or Strict.",
-    "force": "Server-side apply: take over fields that others own.",
-}
-
-
-def patch_types(kind: Kind) -> list[str]:
-    """The media types of PATCH bodies."""
-    types = ["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"]
-    return types if kind.custom else [*types[:2], "application/strategic-merge-patch+json", types[2]]
-
-
-def _paths(kind: Kind) -> Iterable[tuple[str, list[tuple[str, str]], Subresource | None]]:
-    """(path, [(verb, HTTP method)], subresource) of every path of a kind."""
-    root = f"/apis/{kind.group}/{kind.version}" if kind.group else f"/api/{kind.version}"
-    base = f"{root}/namespaces/{{namespace}}/{kind.plural}" if kind.namespaced else f"{root}/{kind.plural}"
-    collection: list[tuple[str, str]] = [(v, _VERBS[v]) for v in ("list", "create") if v in kind.verbs]
-    if "deletecollection" in kind.verbs:
-        collection.append(("deletecollection", "delete"))
-    yield base, collection, None
-    if kind.namespaced and "list" in kind.verbs:
-        yield f"{root}/{kind.plural}", [("list", "get")], None
-    if kind.stored:
-        yield (
-            f"{base}/{{name}}",
-            [(v, _VERBS[v]) for v in ("get", "update", "patch", "delete") if v in kind.verbs],
-            None,
-        )
-    for sub in kind.subresources.values():
-        verbs: list[tuple[str, str]] = [(v, _VERBS[v]) for v in ("get", "update", "patch", "create") if v in sub.verbs]
-        yield f"{base}/{{name}}/{sub.name}", verbs, sub
-
-
-def _operation(kind: Kind, verb: str, sub: Subresource | None, version: int, prefix: str) -> Object:
-    shown = gvk(kind)
-    if sub is not None and sub.kind != kind.kind:
-        shown = {"group": sub.group or kind.group, "version": sub.version or kind.version, "kind": sub.kind}
-    scope = "Namespaced" if kind.namespaced else ""
-    part = f"{sub.name.capitalize()}" if sub else ""
-    group = (kind.group.partition(".")[0] or "core").capitalize()
-    operation: Object = {
-        "operationId": f"{verb}{group}{kind.version.capitalize()}{scope}{kind.kind}{part}",
-        "tags": [f"{group.lower()}_{kind.version}"],
-        "x-kubernetes-action": _ACTIONS[verb],
-        "x-kubernetes-group-version-kind": shown,
-    }
-    names = []
-    if verb in {"create", "update", "patch"}:
-        names = ["dryRun", "fieldManager", "fieldValidation"]
-        if verb == "patch":
-            names.append("force")
-    elif verb in {"delete", "deletecollection"}:
-        names = ["dryRun"]
-    reference = {"$ref": prefix + kind_name(kind)}
-    if version == 3:
-        operation["parameters"] = [
-            {"name": name, "in": "query", "description": _QUERY[name],
-             "schema": {"type": "boolean" if name == "force" else "string", "uniqueItems": True}}
-            for name in names
-        ]  # fmt: skip
-        if verb == "patch":
-            operation["requestBody"] = {
-                "required": True,
-                "content": {t: {"schema": {"type": "object"}} for t in patch_types(kind)},
-            }
-        elif verb in {"create", "update"}:
-            operation["requestBody"] = {"required": True, "content": {"*/*": {"schema": reference}}}
-        operation["responses"] = {"200": {"description": "OK", "content": {"application/json": {"schema": reference}}}}
-    else:
-        operation["parameters"] = [
-            {
-                "name": name,
-                "in": "query",
-                "description": _QUERY[name],
-                "type": "boolean" if name == "force" else "string",
-            }
-            for name in names
-        ]
-        operation["consumes"] = patch_types(kind) if verb == "patch" else ["*/*"]
-        operation["produces"] = _CONSUMED
-        operation["responses"] = {"200": {"description": "OK"}}
-    return operation
-
-
-def _add_paths(paths: Object, kind: Kind, version: int, prefix: str) -> None:
-    for path, verbs, sub in _paths(kind):
-        item = paths.setdefault(path, {})
-        for verb, method in verbs:
-            item[method] = _operation(kind, verb, sub, version, prefix)
 
 
 def _add_kinds(writer: Writer, kinds: Iterable[Kind]) -> None:
@@ -133,8 +39,12 @@ def _add_kinds(writer: Writer, kinds: Iterable[Kind]) -> None:
                     sub.kind,
                     [{"group": sub.group or kind.group, "version": sub.version or kind.version, "kind": sub.kind}],
                 )
-    for name in ("DeleteOptions",):
+    for name in ("DeleteOptions", "Status"):
         writer.builtin(name)
+    writer.definitions[f"{META}.Patch"] = {
+        "description": "A merge patch, or a strategic one: an object with what is to be changed.",
+        "type": "object",
+    }
 
 
 def version3(gv: GroupVersion, server_version: str) -> Object:
@@ -144,7 +54,7 @@ def version3(gv: GroupVersion, server_version: str) -> Object:
     _add_kinds(writer, kinds)
     paths: Object = {}
     for kind in kinds:
-        _add_paths(paths, kind, 3, writer.prefix)
+        add_paths(paths, kind, writer)
     return {
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": server_version},
@@ -160,7 +70,7 @@ def version2(registry: Registry, server_version: str) -> Object:
     _add_kinds(writer, kinds)
     paths: Object = {}
     for kind in kinds:
-        _add_paths(paths, kind, 2, writer.prefix)
+        add_paths(paths, kind, writer)
     return {
         "swagger": "2.0",
         "info": {"title": "Kubernetes", "version": server_version},

@@ -83,10 +83,20 @@ def schema(tree: Object) -> bytes:
 
 
 def _parameter(tree: Object) -> bytes:
-    query = (
-        _text(2, tree["in"]) + _text(3, tree.get("description")) + _text(4, tree["name"]) + _text(6, tree.get("type"))
-    )
-    return _block(1, _block(2, _block(3, query)))
+    """One ParametersItem: of the path, of the query, or the body."""
+    said = _text(3, tree.get("description")) + _text(4, tree["name"])
+    if tree["in"] == "body":
+        body = _text(2, tree["in"]) + _text(3, tree["name"]) + (_number(4, 1) if tree.get("required") else b"")
+        return _block(1, _block(1, body + _block(5, schema(tree["schema"]))))
+    if tree["in"] == "path":
+        return _block(1, _block(2, _block(4, _number(1, 1) + _text(2, tree["in"]) + said + _text(5, tree.get("type")))))
+    return _block(1, _block(2, _block(3, _text(2, tree["in"]) + said + _text(6, tree.get("type")))))
+
+
+def _answer(tree: Object) -> bytes:
+    """One Response."""
+    held = tree.get("schema")
+    return _text(1, tree.get("description")) + (_block(2, _block(1, schema(held))) if held else b"")
 
 
 def _operation(tree: Object) -> bytes:
@@ -96,7 +106,7 @@ def _operation(tree: Object) -> bytes:
     out += [_text(7, media) for media in tree.get("consumes") or ()]
     out += [_block(8, _parameter(p)) for p in tree.get("parameters") or ()]
     responses = [
-        _block(1, _text(1, code) + _block(2, _block(1, _text(1, answer.get("description")))))
+        _block(1, _text(1, code) + _block(2, _block(1, _answer(answer))))
         for code, answer in (tree.get("responses") or {}).items()
     ]
     out.append(_block(9, b"".join(responses)))
@@ -113,6 +123,7 @@ def document(tree: Object) -> bytes:
     paths = []
     for path, item in tree["paths"].items():
         operations = b"".join(_block(_METHODS[m], _operation(o)) for m, o in item.items() if m in _METHODS)
+        operations += b"".join(_block(9, _parameter(p)) for p in item.get("parameters") or ())
         paths.append(_block(2, _text(1, path) + _block(2, operations)))
     named = [_block(1, _text(1, name) + _block(2, schema(sub))) for name, sub in tree["definitions"].items()]
     return b"".join(
