@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tortie.model import cronexpr
 from tortie.lab.controllers.affinity import excluded, rejection
 from tortie.lab.controllers.daemons import daemon_pod, runs_on, target_of
 from tortie.lab.controllers.fitting import preference, refusal, seconds_tolerated
 from tortie.lab.controllers.placement import Placement
 from tortie.lab.controllers.rollout import Limits, Size, limits, roll, template_hash
 from tortie.lab.controllers.tracking import FINALIZER, format_indexes, parse_indexes, tally
+from tortie.model import cronexpr
 
 # --- rollouts --------------------------------------------------------------------------------------------------
 
