@@ -4,6 +4,7 @@ In: the expression's text. Out: the tree of `syntax`. Raises CelError with the p
 texts end in an error and not in an exhausted stack.
 """
 
+import functools
 from collections.abc import Callable
 
 from tortie.apiserver.cel import syntax as s
@@ -12,15 +13,25 @@ from tortie.apiserver.cel.values import INT_MAX, CelError
 
 TEXT_LIMIT = 100_000
 DEPTH_LIMIT = 100
+_SHORT = 2000
 _COMPARISONS = ("==", "!=", "<", "<=", ">", ">=", "in")
 _LOOPS = {"all": 2, "exists": 2, "exists_one": 2, "existsOne": 2, "filter": 2, "map": 2}
 _LOOPS_OF_TWO = {"all", "exists", "existsOne", "exists_one", "transformList", "transformMap", "transformMapEntry"}
 
 
 def parse(text: str) -> s.Node:
-    """The tree of an expression."""
+    """The tree of an expression. Nobody changes a tree, so short texts, which definitions repeat, are read once."""
     if len(text) > TEXT_LIMIT:
         raise CelError(f"expression is longer than {TEXT_LIMIT} characters", 0)
+    return _known(text) if len(text) <= _SHORT else _read(text)
+
+
+@functools.lru_cache(maxsize=512)
+def _known(text: str) -> s.Node:
+    return _read(text)
+
+
+def _read(text: str) -> s.Node:
     parser = _Parser(tokens(text))
     node = parser.expression()
     parser.expect_end()

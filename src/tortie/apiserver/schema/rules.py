@@ -156,6 +156,8 @@ def _program(text: str, variables: Mapping[str, Type | None], result: Type) -> "
 
 def names(expression: str, name: str) -> bool:
     """Whether an expression names a variable."""
+    if name not in expression:
+        return False
     try:
         found = tokens(expression)
     except cel.CelError:
