@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from admission_policies import ADMISSION, CREATES, Bind, binder, create
-from apiserver_http import MAPS, MERGE, Answer, Http, config_map, pod
+from apiserver_http import MAPS, MERGE, PODS, Answer, Http, config_map, pod
 from tools import ApiServer
 
 
@@ -239,3 +239,28 @@ def test_an_expression_without_end_fails_in_bounded_time(http: Http, bind: Bind)
     started = time.monotonic()
     assert "cost limit exceeded" in create(http).json["message"]
     assert time.monotonic() - started < 10
+
+
+def test_connects_and_evictions_are_requests_too(http: Http, bind: Bind) -> None:
+    rules = [
+        {"operations": ["CONNECT"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods/exec"]},
+        {"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods/eviction"]},
+    ]
+    said = "request.operation + ' ' + object.kind + ' ' + request.subResource + ' of ' + request.name"
+    validation = {"expression": "false", "messageExpression": said, "reason": "Forbidden"}
+    bind({"matchConstraints": {"resourceRules": rules}, "validations": [validation]})
+    http.ok("POST", PODS, pod("target"))
+    exec_ = http("POST", f"{PODS}/target/exec", query={"command": "id", "stdout": "1"})
+    assert (exec_.status, exec_.json["message"].rpartition(": ")[2]) == (403, "CONNECT PodExecOptions exec of target")
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "target"}}
+    evicted = http("POST", f"{PODS}/target/eviction", eviction)
+    assert (evicted.status, evicted.json["message"].rpartition(": ")[2]) == (403, "CREATE Eviction eviction of target")
+    http.ok("DELETE", f"{PODS}/target", query={"gracePeriodSeconds": "0"})
+
+
+def test_an_audit_annotation_is_evaluated_beside_the_validations(http: Http, bind: Bind) -> None:
+    notes = [{"key": "size", "valueExpression": "object.data.size() > 1 ? dyn('big') : null"}]
+    bind({"auditAnnotations": notes, "validations": [{"expression": "true"}]})
+    assert [create(http, "small", a="1").status, create(http, "big", a="1", b="2").status] == [201, 201]
+    broken = http("POST", MAPS, {"metadata": {"name": "none"}})
+    assert "audit annotation resulted in error: no such key: data" in broken.json["message"]

@@ -11,6 +11,7 @@ from apiserver_http import APPLY, MERGE, Http
 from tools import ApiServer
 
 from tortie.apiserver.errors import Cause
+from tortie.apiserver.schema import costs, structural
 from tortie.apiserver.schema import rules as r
 from tortie.apiserver.schema.node import from_openapi
 from tortie.apiserver.schema.validate import validate
@@ -280,6 +281,46 @@ def test_a_rule_that_costs_too_much_is_refused_in_bounded_time(monkeypatch: pyte
     assert time.process_time() - started < 20
 
 
+NAMED = {"type": "object", "properties": {"name": {"type": "string", "maxLength": 253}}}
+UNIQUE = "self.all(a, self.exists_one(b, a.name == b.name))"
+
+
+@pytest.mark.parametrize(
+    ("schema", "low", "high"),
+    [
+        (_ruled({"type": "string", "maxLength": 10}, "self.contains('x')"), 5, 5),
+        (_ruled(STRING, "self.contains('x')"), 314574, 314574),
+        (_ruled({"type": "array", "maxItems": 304, "items": NAMED}, UNIQUE), 9_900_000, 10_000_000),
+        (_ruled({"type": "array", "maxItems": 305, "items": NAMED}, UNIQUE), 10_000_001, 10_100_000),
+        ({"type": "array", "maxItems": 100, "items": _ruled(INTEGER, "self > 0")}, 100, 300),
+        ({"type": "object", "maxProperties": 7, "additionalProperties": _ruled(INTEGER, "self > 0")}, 7, 21),
+    ],
+)
+def test_the_cost_of_a_rule_is_estimated_from_the_bounds_of_the_schema(schema: dict, low: int, high: int) -> None:
+    ((_, _, cost),) = costs.estimates(from_openapi(schema), "")
+    assert low <= cost <= high
+
+
+def test_a_definition_whose_rules_could_cost_too_much_is_told_what_to_bound() -> None:
+    unbounded = _spec(_ruled({"type": "array", "items": STRING}, "self.all(a, self.all(b, a != b))"))
+    first, _contributes, total = costs.problems(from_openapi(unbounded), "spec.schema")
+    assert first.field == "spec.schema.properties[spec].properties[x].x-kubernetes-validations[0].rule"
+    assert first.message == (
+        "Forbidden: estimated rule cost exceeds budget by factor of more than 100x (try simplifying the rule, or "
+        "adding maxItems, maxProperties, and maxLength where arrays, maps, and strings are declared)"
+    )
+    assert total.field == "spec.schema"
+    items = {"type": "array", "maxItems": 50, "items": {"type": "string", "maxLength": 20}}
+    bounded = _spec(_ruled(items, "self.all(a, self.all(b, a != b))"))
+    assert costs.problems(from_openapi(bounded), "spec.schema") == []
+
+
+def test_rules_inside_combinations_are_refused_since_they_would_never_run() -> None:
+    schema = {"type": "object", "properties": {"x": {**INTEGER, "anyOf": [{"minimum": 1}, _ruled({}, "self > 5")]}}}
+    (problem,) = structural.check(schema, "s", top=True)
+    assert problem.field == "s.properties[x].anyOf[1].x-kubernetes-validations"
+
+
 # --- over HTTP -----------------------------------------------------------------------------------------------------
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -366,6 +407,10 @@ def test_a_definition_with_a_wrong_rule_is_refused(http: Http) -> None:
     ((field, message),) = _refused(http, "POST", DEFINITIONS, _definition("wrongs", "Wrong", schema))
     assert field == "spec.versions[0].schema.openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule"
     assert "compilation failed: ERROR: <input>:1:8: found no matching overload" in message
+    schema = _object({"x": {"type": "array", "items": STRING}}, "self.x.all(a, self.x.all(b, a != b || a == 'x'))")
+    assert (
+        "estimated rule cost exceeds budget" in _refused(http, "POST", DEFINITIONS, _definition("a", "A", schema))[0][1]
+    )
 
 
 def test_a_tightened_schema_leaves_unchanged_values_in_peace(http: Http) -> None:

@@ -160,11 +160,11 @@ def _validate_rules(schema: Object, at: str) -> list[Cause]:
     node = from_openapi(schema, metadata=dsl.types()["ObjectMeta"], top=True)
     if not has_rules(node):
         return []
-    from tortie.apiserver.schema import rules  # late: most servers never meet an expression
+    from tortie.apiserver.schema import costs, rules  # late: most servers never meet an expression
 
     problems: list[Cause] = []
     rules.compile_rules(node, path=at, problems=problems)
-    return problems
+    return problems or costs.problems(node, at)
 
 
 def prepare(call: Call, obj: Object, old: Object | None) -> None:

@@ -68,9 +68,36 @@ def check(schema: Any, path: str, *, top: bool = False) -> list[Cause]:
         causes += check(schema["items"], f"{path}.items")
     if isinstance(schema.get("additionalProperties"), Mapping):
         causes += check(schema["additionalProperties"], f"{path}.additionalProperties")
+    for name in ("allOf", "anyOf", "oneOf", "not"):
+        parts = schema.get(name) or ()
+        for index, part in enumerate(parts if isinstance(parts, list) else [parts]):
+            causes += _combined(part, f"{path}.{name}" + (f"[{index}]" if isinstance(parts, list) else ""))
     keys = schema.get("x-kubernetes-list-map-keys")
     if schema.get("x-kubernetes-list-type") == "map" and not keys:
         causes.append(
             errors.required(f"{path}.x-kubernetes-list-map-keys", "must not be empty if x-kubernetes-list-type is map")
         )
+    return causes
+
+
+def _combined(schema: Any, path: str) -> list[Cause]:
+    """A schema of a combination says nothing about what a value is, and its rules would never run."""
+    if not isinstance(schema, Mapping):
+        return []
+    causes = []
+    if schema.get("x-kubernetes-validations"):
+        causes.append(
+            errors.forbidden_field(
+                f"{path}.x-kubernetes-validations", "must be empty inside allOf, anyOf, oneOf and not"
+            )
+        )
+    for name, below in schema.items():
+        if name == "properties" and isinstance(below, Mapping):
+            for key, sub in below.items():
+                causes += _combined(sub, f"{path}.properties[{key}]")
+        elif name in {"items", "additionalProperties", "not"}:
+            causes += _combined(below, f"{path}.{name}")
+        elif name in {"allOf", "anyOf", "oneOf"} and isinstance(below, list):
+            for index, sub in enumerate(below):
+                causes += _combined(sub, f"{path}.{name}[{index}]")
     return causes
