@@ -145,10 +145,10 @@ def test_a_failure_says_message_expression_or_rule_in_this_order_of_preference()
     def said(**rule: Any) -> str:
         return _check(_spec(INTEGER, {"rule": "self.x < 5", **rule}), value)[0].message
 
-    assert said() == 'Invalid value: "object": failed rule: self.x < 5'
-    assert said(message="too many") == 'Invalid value: "object": too many'
+    assert said() == "Invalid value: failed rule: self.x < 5"
+    assert said(message="too many") == "Invalid value: too many"
     expression = "'x is ' + string(self.x)"
-    assert said(message="too many", messageExpression=expression) == 'Invalid value: "object": x is 7'
+    assert said(message="too many", messageExpression=expression) == "Invalid value: x is 7"
     for unusable in ("''", "'  '", "'a\\nb'", "string(self.x / 0)"):
         assert said(message="too many", messageExpression=unusable).endswith(": too many")
 
@@ -156,10 +156,10 @@ def test_a_failure_says_message_expression_or_rule_in_this_order_of_preference()
 @pytest.mark.parametrize(
     ("reason", "message"),
     [
-        ("FieldValueInvalid", 'Invalid value: "object": m'),
+        ("FieldValueInvalid", "Invalid value: m"),
         ("FieldValueForbidden", "Forbidden: m"),
         ("FieldValueRequired", "Required value: m"),
-        ("FieldValueDuplicate", 'Duplicate value: "object": m'),
+        ("FieldValueDuplicate", "Duplicate value: m"),
     ],
 )
 def test_a_rule_chooses_reason_and_field(reason: str, message: str) -> None:
@@ -181,6 +181,22 @@ def test_an_evaluation_error_refuses_the_value_it_stands_at() -> None:
     (cause,) = _check(schema, {"spec": {}})
     assert cause.field == "spec"
     assert cause.message == 'Invalid value: "object": no such key: x evaluating rule: x must be positive'
+
+
+def test_a_simple_value_is_shown_with_what_is_wrong_with_it() -> None:
+    for field, value, shown in ((INTEGER, 7, "7"), (STRING, "seven", '"seven"'), ({"type": "boolean"}, True, "true")):
+        (cause,) = _check(_spec(_ruled(field, {"rule": "false", "message": "no"})), {"spec": {"x": value}})
+        assert cause == Cause("FieldValueInvalid", "spec.x", f"Invalid value: {shown}: no")
+    (cause,) = _check(_object({"x": INTEGER}, {"rule": "false", "message": "no"}), {"x": 1})
+    assert cause == Cause("FieldValueInvalid", "<nil>", "Invalid value: no")
+
+
+def test_a_stored_rule_that_does_not_compile_refuses_the_value_it_stands_at() -> None:
+    compiled = r.compile_rules(from_openapi(_spec(_ruled(INTEGER, "self.nothing > 0")), top=True))
+    assert compiled is not None
+    (cause,) = r.check(compiled, {"spec": {"x": 1}}, None)
+    assert cause.field == "spec.x"
+    assert "rule compile error: compilation failed: ERROR: <input>:1:5" in cause.message
 
 
 def test_transition_rules_run_only_where_there_is_an_old_value() -> None:
@@ -377,7 +393,7 @@ def _refused(http: Http, method: str, path: str, body: Any, **more: Any) -> list
     return [(c["field"], c["message"]) for c in answer.json["details"]["causes"]]
 
 
-MIN = [("spec.min", 'Invalid value: "object": min must not be more than max')]
+MIN = [("spec.min", "Invalid value: min must not be more than max")]
 
 
 def test_every_kind_of_write_runs_the_rules(http: Http, scalers: str) -> None:
@@ -390,10 +406,10 @@ def test_every_kind_of_write_runs_the_rules(http: Http, scalers: str) -> None:
     forced = {"fieldManager": "m", "force": "true"}
     assert _refused(http, "PATCH", f"{scalers}/a", applied, content=APPLY, query=forced) == MIN
     status = _refused(http, "PATCH", f"{scalers}/a/status", {"status": {"now": 3}}, content=MERGE)
-    assert [message for _, message in status] == ['Invalid value: "object": now must not be more than max']
+    assert [message for _, message in status] == ["Invalid value: now must not be more than max"]
     http.ok("PATCH", f"{scalers}/a/status", {"status": {"now": 2}}, content=MERGE)
     (cause,) = _refused(http, "PATCH", f"{scalers}/a", {"spec": {"class": "y"}}, content=MERGE)
-    assert cause == ("spec.class", 'Invalid value: "string": class is immutable')
+    assert cause == ("spec.class", 'Invalid value: "y": class is immutable')
 
 
 def test_rules_wait_until_the_shape_is_right(http: Http, scalers: str) -> None:
@@ -436,5 +452,5 @@ spec: {min: 5, max: 4}
 """
     done = shared_api_server.kubectl("apply", "-f", "-", stdin=text, check=False)
     assert done.returncode == 1
-    wanted = 'The Scaler "shown" is invalid: spec.min: Invalid value: "object": min must not be more than max'
+    wanted = 'The Scaler "shown" is invalid: spec.min: Invalid value: min must not be more than max'
     assert wanted in done.stderr

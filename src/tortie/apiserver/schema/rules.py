@@ -5,6 +5,7 @@ has only the places with rules on them or below; causes for a 422; and for a def
 A rule that was stored but does not compile refuses the values it stands at. Pure.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ OBJECT_LIMIT = 10 * cel.COST_LIMIT
 REASONS = ("FieldValueInvalid", "FieldValueForbidden", "FieldValueRequired", "FieldValueDuplicate")
 MESSAGE_LENGTH = 5120
 EXTENSION = "x-kubernetes-validations"
+ROOT = "<nil>"
+"""The field of a cause that is about the whole object."""
 _MISSING: Any = object()
 _SEGMENT = re.compile(r"\.([^.\[\]]+)|\[(?:'([^']*)'|\"([^\"]*)\")\]")
 
@@ -271,7 +274,7 @@ class _Check:
         try:
             shown = rules.view(value)
         except cel.CelError as error:
-            self.causes.append(_cause("FieldValueInvalid", path, value, f"rules cannot read the value: {error}"))
+            self.causes.append(_broken(path, value, f"rules cannot read the value: {error}"))
             return _MISSING, _MISSING
         try:
             return shown, rules.view(old) if old is not _MISSING else old
@@ -281,7 +284,7 @@ class _Check:
     def _evaluate(self, rule: Rule, value: Any, shown: Any, before: Any, path: str) -> None:
         at = path + rule.field_path if path else rule.field_path.lstrip(".")
         if rule.program is None:
-            self.causes.append(_cause("FieldValueInvalid", path, value, f"rule compile error: {rule.problem}"))
+            self.causes.append(_broken(path, value, f"rule compile error: {rule.problem}"))
             return
         bindings: dict[str, Any] = {"self": shown}
         if rule.transition:
@@ -290,10 +293,10 @@ class _Check:
             result = self._run(rule.program, bindings)
         except cel.CelError as error:
             name = rule.message or rule.text.strip()
-            self.causes.append(_cause("FieldValueInvalid", at, value, f"{error.message} evaluating rule: {name}"))
+            self.causes.append(_broken(at, value, f"{error.message} evaluating rule: {name}"))
             return
         if result is not True:
-            self.causes.append(_cause(rule.reason, at, value, self._message(rule, bindings)))
+            self.causes.append(_failed(rule.reason, at, value, self._message(rule, bindings)))
 
     def _run(self, program: "cel.Program", bindings: Mapping[str, Any]) -> Any:
         meter = cel.Meter(CALL_LIMIT)
@@ -334,7 +337,7 @@ def check(rules: Rules, obj: Any, old: Any | None) -> list[Cause]:
         run.causes.append(
             Cause(
                 "FieldValueInvalid",
-                "",
+                ROOT,
                 "Invalid value: validation failed due to running out of cost budget, no further validation rules "
                 "will be run",
             )
@@ -346,11 +349,21 @@ def _joined(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-_WORDS = {"FieldValueRequired": "Required value", "FieldValueForbidden": "Forbidden"}
+_WORDS = {
+    "FieldValueRequired": "Required value",
+    "FieldValueForbidden": "Forbidden",
+    "FieldValueDuplicate": "Duplicate value",
+}
 
 
-def _cause(reason: str, path: str, value: Any, detail: str) -> Cause:
-    if reason in _WORDS:
-        return Cause(reason, path, f"{_WORDS[reason]}: {detail}")
-    word = "Duplicate value" if reason == "FieldValueDuplicate" else "Invalid value"
-    return Cause(reason, path, f'{word}: "{type_word(value)}": {detail}')
+def _failed(reason: str, path: str, value: Any, detail: str) -> Cause:
+    """A rule that is not true of a value. What a simple value is gets shown; more would hide the sentence."""
+    word = _WORDS.get(reason, "Invalid value")
+    if reason in {"FieldValueInvalid", "FieldValueDuplicate"} and not isinstance(value, dict | list):
+        word += f": {json.dumps(value, ensure_ascii=False)}"
+    return Cause(reason, path or ROOT, f"{word}: {detail}")
+
+
+def _broken(path: str, value: Any, detail: str) -> Cause:
+    """A rule that could not be evaluated."""
+    return Cause("FieldValueInvalid", path or ROOT, f'Invalid value: "{type_word(value)}": {detail}')
