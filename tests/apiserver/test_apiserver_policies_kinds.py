@@ -158,6 +158,22 @@ def test_a_wrong_binding_is_refused(http: Http, spec: dict[str, Any], field: str
     assert [cause["field"] for cause in answer.json["details"]["causes"]] == [field]
 
 
+def test_conditions_are_evaluated_before_the_variables_and_cannot_name_them(http: Http) -> None:
+    conditions = [{"name": "c", "expression": "variables.a == 1"}]
+    spec = {**GOOD, **VALIDATION, "variables": [{"name": "a", "expression": "1"}], "matchConditions": conditions}
+    answer = http("POST", f"{ADMISSION}/validatingadmissionpolicies", {"metadata": {"name": "wrong"}, "spec": spec})
+    assert "undeclared reference to 'variables'" in answer.json["message"]
+
+
+def test_a_mutating_binding_cannot_be_about_deletions(http: Http) -> None:
+    match = {"resourceRules": [{**CREATES, "operations": ["DELETE"]}]}
+    body = {"metadata": {"name": "wrong"}, "spec": {"policyName": "p", "matchResources": match}}
+    answer = http("POST", f"{ADMISSION}/mutatingadmissionpolicybindings", body)
+    assert [c["field"] for c in answer.json["details"]["causes"]] == [
+        "spec.matchResources.resourceRules[0].operations[0]"
+    ]
+
+
 def test_type_checking_ends_up_in_the_status(http: Http, bind: Bind) -> None:
     rule = {
         "operations": ["*"],

@@ -318,9 +318,10 @@ def test_match_conditions_decide_before_the_webhook_is_called(
     def when(*expressions: str) -> list[dict[str, str]]:
         return [{"name": f"c{i}", "expression": e} for i, e in enumerate(expressions)]
 
+    may = "authorizer.group('').resource('pods').namespace('default').check('create').allowed()"
     configure(
         "validating",
-        {"path": "/true", "matchConditions": when("request.operation == 'CREATE'", "object.data.a == 'b'")},
+        {"path": "/true", "matchConditions": when("request.operation == 'CREATE'", "object.data.a == 'b'", may)},
         {"path": "/false", "matchConditions": when("object.data.missing == 'b'", "oldObject != null")},
         {"path": "/ignored", "matchConditions": when("object.data.missing == 'b'"), "failurePolicy": "Ignore"},
     )

@@ -75,15 +75,20 @@ class _Compiler:
         self.variables: dict[str, Type] = {}
 
     def program(
-        self, text: Any, at: str, *wanted: Type, authorizer: bool = True, messages: cel.Messages | None = None
+        self,
+        text: Any,
+        at: str,
+        *wanted: Type,
+        without: str = "",
+        messages: cel.Messages | None = None,
     ) -> cel.Program | None:
-        """None when the expression is absent or wrong. wanted: the types it may give."""
+        """None when the expression is absent or wrong. wanted: the types it may give. without: a variable that it
+        does not see."""
         expression = str(text or "")
         if not expression.strip():
             return None
         scope = {**self.scope, "variables": cel.object_of("variables", self.variables)}
-        if not authorizer:
-            del scope["authorizer"]
+        scope.pop(without, None)
         try:
             made = cel.compile(expression, scope, messages=messages)
             if wanted and not any(_gives(made.result, kind) for kind in wanted):
@@ -118,14 +123,15 @@ def compiled(spec: Mapping[str, Any], *, object_type: Type = DYN) -> Compiled:
         if program is not None:
             found.variables.append((name, program))
     for index, entry in enumerate(spec.get("matchConditions") or ()):
-        program = compiler.program(entry.get("expression"), f"{at}.matchConditions[{index}].expression", cel.BOOL)
+        place = f"{at}.matchConditions[{index}].expression"
+        program = compiler.program(entry.get("expression"), place, cel.BOOL, without="variables")
         if program is not None:
             found.conditions.append((str(entry.get("name", "")), program))
     for index, entry in enumerate(spec.get("validations") or ()):
         place = f"{at}.validations[{index}]"
         program = compiler.program(entry.get("expression"), f"{place}.expression", cel.BOOL)
         message = compiler.program(
-            entry.get("messageExpression"), f"{place}.messageExpression", cel.STRING, authorizer=False
+            entry.get("messageExpression"), f"{place}.messageExpression", cel.STRING, without="authorizer"
         )
         if program is not None:
             text, said = str(entry.get("expression", "")).strip(), str(entry.get("message") or "").strip()

@@ -22,6 +22,8 @@ from tortie.apiserver.selectors import valid_label_key
 Object = dict[str, Any]
 _REASONS = ["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"]
 _ACTIONS = ["Audit", "Deny", "Warn"]
+_MUTATED = ("*", "CONNECT", "CREATE", "UPDATE")  # a deletion has nothing to change
+_VALIDATED = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
 _PATCHES = {"ApplyConfiguration": "applyConfiguration", "JSONPatch": "jsonPatch"}
 _MAX_ANNOTATIONS = 20
 _MAX_EXPRESSION = 5 * 1024
@@ -56,7 +58,7 @@ def default_binding(obj: Object) -> None:
 
 def validate_validating(obj: Object, old: Object | None) -> list[Cause]:
     spec = obj["spec"]
-    causes = list(_policy(spec, operations=("*", "CONNECT", "CREATE", "DELETE", "UPDATE")))
+    causes = list(_policy(spec, operations=_VALIDATED))
     if not spec.get("validations") and not spec.get("auditAnnotations"):
         causes.append(
             errors.required("spec.validations", "validations or auditAnnotations must contain at least one item")
@@ -69,7 +71,7 @@ def validate_validating(obj: Object, old: Object | None) -> list[Cause]:
 
 def validate_mutating(obj: Object, old: Object | None) -> list[Cause]:
     spec = obj["spec"]
-    causes = list(_policy(spec, operations=("*", "CONNECT", "CREATE", "UPDATE")))
+    causes = list(_policy(spec, operations=_MUTATED))
     if not spec.get("mutations"):
         causes.append(errors.required("spec.mutations", "mutations must contain at least one item"))
     for index, entry in enumerate(spec.get("mutations") or ()):
@@ -214,7 +216,7 @@ def _mutation(entry: Object, at: str) -> Iterator[Cause]:
 
 
 def validate_binding(obj: Object, _old: Object | None) -> list[Cause]:
-    spec = obj["spec"]
+    spec, validating = obj["spec"], obj.get("kind") == "ValidatingAdmissionPolicyBinding"
     causes: list[Cause] = []
     name = str(spec.get("policyName") or "")
     if not name:
@@ -224,8 +226,8 @@ def validate_binding(obj: Object, _old: Object | None) -> list[Cause]:
     if spec.get("paramRef") is not None:
         causes += _param_ref(spec["paramRef"], "spec.paramRef")
     if spec.get("matchResources") is not None:
-        causes += _match(spec["matchResources"], "spec.matchResources", ("*", "CONNECT", "CREATE", "DELETE", "UPDATE"))
-    if obj.get("kind") == "ValidatingAdmissionPolicyBinding":
+        causes += _match(spec["matchResources"], "spec.matchResources", _VALIDATED if validating else _MUTATED)
+    if validating:
         causes += _actions(spec.get("validationActions") or (), "spec.validationActions")
     return causes
 
