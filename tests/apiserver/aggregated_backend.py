@@ -60,6 +60,7 @@ class Backend:
     ca: bytes = b""
     healthy: bool = True
     aggregated: bool = True
+    instead: dict[str, bytes] = field(default_factory=dict)  # what to answer for a path, whatever it may be
     seen: list[tuple[str, str, CIMultiDict[str], bytes]] = field(default_factory=list)
     closed_watches: int = 0
 
@@ -89,6 +90,9 @@ class _Handlers:
         if not self.backend.healthy:
             return web.Response(status=500, text="not healthy")
         path = request.path
+        if path in self.backend.instead:
+            kind = _AGGREGATED if path == "/apis" else "application/json"
+            return web.Response(body=self.backend.instead[path], headers={"Content-Type": kind})
         if path == "/apis" and self.backend.aggregated and "apidiscovery" in request.headers.get("Accept", ""):
             return self._discovery()
         if path.startswith("/apis/") and not path.startswith(ROOT):

@@ -192,6 +192,7 @@ def test_the_other_server_learns_who_asks_and_nothing_of_what_the_client_claims(
         "X-Remote-User": "admin",
         "X-Remote-Group": "system:masters",
         "x-remote-extra-scopes": "all",
+        "X_Remote_User": "admin",
         "X-Remote-Uid": "1",
         "X-Forwarded-For": "192.0.2.1",
     }
@@ -201,6 +202,7 @@ def test_the_other_server_learns_who_asks_and_nothing_of_what_the_client_claims(
     assert sent.getall("X-Remote-User") == ["jane"]
     assert sent.getall("X-Remote-Group") == ["devs", "ops", "system:authenticated"]
     assert not [k for k in sent if k.lower() in {"x-remote-extra-scopes", "x-remote-uid"}]
+    assert "X_Remote_User" not in sent, "some servers take it for X-Remote-User"
     assert sent["X-Forwarded-For"] == "192.0.2.1, 127.0.0.1"
     body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
     path = "/api/v1/namespaces/default/serviceaccounts/default"
@@ -383,6 +385,53 @@ def test_a_server_without_aggregated_discovery_is_read_the_old_way(http: Http, b
         _until(found, "discovery from the old documents")
     finally:
         backend.aggregated = True
+
+
+_MINE = ROOT.strip("/")
+_BAD = b'{"items": [{"metadata": {"name": "metrics.example.com"}, "versions": [{"version": "v1", "resources": [7]}]}]}'
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "discovered"),
+    [
+        ("/openapi/v2", b"{", True),
+        ("/openapi/v2", b"[1, 2]", True),
+        ("/openapi/v2", b"[" * 100_000, True),
+        ("/openapi/v2", b'{"definitions": ["x"], "paths": {"%s": {"$ref": "#/definitions/x"}}}' % ROOT.encode(), True),
+        ("/openapi/v2", b'{"paths": {"%s/x": {"get": 7}}}' % ROOT.encode(), True),
+        ("/openapi/v3", b'{"paths": {"%s": 3}}' % _MINE.encode(), True),
+        ("/openapi/v3", b"null", True),
+        ("/apis", _BAD, False),
+        ("/apis", b'{"items": 3}', False),
+        ("/apis", b"\xff\xfe", False),
+    ],
+)  # fmt: skip
+def test_documents_that_make_no_sense_spoil_nobody_elses(
+    http: Http, backend: Backend, path: str, body: bytes, discovered: bool
+) -> None:
+    def entry() -> dict[str, Any]:
+        tree = http.ok("GET", "/apis", headers={"Accept": _AGGREGATED})
+        found: dict[str, Any] = next(i for i in tree["items"] if i["metadata"]["name"] == GROUP)["versions"][0]
+        return found
+
+    backend.instead = {path: body}
+    try:
+        before = len(backend.seen)
+        spec = http.ok("GET", f"{SERVICES}/{NAME}")["spec"]
+        changed = {"spec": {"versionPriority": spec["versionPriority"] % 1000 + 1}}
+        http.ok("PATCH", f"{SERVICES}/{NAME}", changed, content=MERGE)
+        _until(lambda: path in {s[1] for s in backend.seen[before:]}, "the document is read")
+        _until(lambda: (entry()["freshness"] == "Current") is discovered, f"discovered: {discovered}")
+        assert _wait(http, "Passed")["status"] == "True", "it answers, which is what counts"
+        assert len(http.ok("GET", "/openapi/v2")["definitions"]) > 100
+        pb = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+        assert http("GET", "/openapi/v2", headers={"Accept": pb}).status == 200
+        assert "api/v1" in http.ok("GET", "/openapi/v3")["paths"]
+        assert http("GET", READINGS).status == 200
+    finally:
+        backend.instead = {}
+    http.ok("PATCH", f"{SERVICES}/{NAME}", {"spec": {"versionPriority": 200}}, content=MERGE)
+    _until(lambda: entry().get("resources"), "all is well again")
 
 
 # Sick servers --------------------------------------------------------------------------------------------------------

@@ -9,13 +9,11 @@ import contextlib
 import logging
 from typing import Any
 
-import aiohttp
-import msgspec
 from aiohttp import web
 
 from tortie.apiserver import objects
 from tortie.apiserver.context import SYSTEM, Call, Context, User
-from tortie.apiserver.endpoints import Unreachable
+from tortie.apiserver.endpoints import Address, Unreachable
 from tortie.apiserver.errors import StatusError
 from tortie.apiserver.proxying import merge, remote, services
 from tortie.apiserver.proxying.forward import Forwarder, refusal, straight
@@ -253,20 +251,31 @@ class Aggregator:
         target: Target = found.target
         try:
             address = await remote.check(self.context, self.forwarder, target)
-            if await remote.learn(self.forwarder, found, address):
-                self.generation += 1
         except Unreachable as problem:
             wanted = services.condition(False, problem.reason, problem.message, self._now())
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError, msgspec.MsgspecError) as error:
+        except Exception as error:
             text = f"failing or missing response from {target.path}: {error or type(error).__name__}"
             wanted = services.condition(False, "FailedDiscoveryCheck", text, self._now())
         else:
             wanted = services.condition(True, "Passed", "all checks passed", self._now())
+            await self._learn(found, address)
         good = wanted["status"] == "True"
         if found.available != good:
             _log.log(logging.INFO if good else logging.WARNING, "APIService %s: %s", target.name, wanted["message"])
             found.available = good
+            found.changed = True
+        if found.changed:
+            found.changed = False
             self.generation += 1
         before = self.context.read(COLLECTION, "", target.name)
         if before is not None and services.read(before) == target:
             await self._mark(target.name, wanted)
+
+    async def _learn(self, found: Remote, address: Address) -> None:
+        """What the server says of itself may be wrong in any way; that makes it no less available."""
+        try:
+            await remote.learn(self.forwarder, found, address)
+        except Exception as error:
+            _log.warning(
+                "APIService %s: discovery cannot be read: %s", found.target.name, error or type(error).__name__
+            )

@@ -41,7 +41,9 @@ def outgoing(headers: Mapping[str, str], user: User, *, peer: str = "", upgradin
     named = {h.strip().lower() for h in headers.get("Connection", "").split(",")}
     for key, value in headers.items():
         lower = key.lower()
-        if lower in {"host", "authorization", "expect"} or lower.startswith(("x-remote-", "impersonate-")):
+        if lower in {"host", "authorization", "expect"}:
+            continue
+        if lower.replace("_", "-").startswith(("x-remote-", "impersonate-")):  # some servers take _ for -
             continue
         if (lower in _HOP or lower in named) and not (upgrading and lower == "upgrade"):
             continue

@@ -6,11 +6,13 @@ versions of the aggregated servers come first.
 
 import copy
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tortie.apiserver.proxying.remote import Remote
 from tortie.apiserver.proxying.services import Target
 from tortie.apiserver.registry import group_priority
+
+if TYPE_CHECKING:
+    from tortie.apiserver.proxying.remote import Remote
 
 Object = dict[str, Any]
 _V2 = "#/definitions/"
@@ -48,7 +50,7 @@ def group(ours: Object | None, name: str, targets: list[Target]) -> Object:
     return {**(ours or {}), "name": name, "versions": entries, "preferredVersion": entries[0]}
 
 
-def aggregated(tree: Object, remotes: Iterable[Remote]) -> Object:
+def aggregated(tree: Object, remotes: "Iterable[Remote]") -> Object:
     """The APIGroupDiscoveryList with what the targets serve; Stale marks what does not answer now."""
     ours = {(item.get("metadata") or {}).get("name", ""): item for item in tree["items"]}
     remotes = sorted(remotes, key=lambda r: (-r.target.version_priority, r.target.version))
@@ -59,13 +61,13 @@ def aggregated(tree: Object, remotes: Iterable[Remote]) -> Object:
         entry: Object = {"version": remote.target.version}
         if remote.resources:
             entry["resources"] = remote.resources
-        entry["freshness"] = "Current" if remote.available else "Stale"
+        entry["freshness"] = "Current" if remote.available and remote.discovered else "Stale"
         item["versions"] = [entry, *(v for v in item["versions"] if v["version"] != remote.target.version)]
     tree["items"] = [ours[n] for n in sorted(ours, key=lambda n: _place(n, theirs.get(n, [])))]
     return tree
 
 
-def openapi_v2(tree: Object, remotes: Iterable[Remote]) -> Object:
+def openapi_v2(tree: Object, remotes: "Iterable[Remote]") -> Object:
     """The OpenAPI v2 document with the paths of the targets and the definitions that those need."""
     paths, definitions = dict(tree["paths"]), dict(tree["definitions"])
     for remote in remotes:
