@@ -4,6 +4,7 @@ import re
 import time
 from typing import Any
 
+import jwt
 import pytest
 from apiserver_http import MAPS, MERGE, PODS, Http, config_map, pod
 from tools import ApiServer
@@ -207,11 +208,52 @@ def test_token_review_tells_audiences_apart(http: Http) -> None:
     assert bad["error"]
 
 
-def test_the_signing_keys_are_published(http: Http) -> None:
-    issuer = http.ok("GET", "/.well-known/openid-configuration")["issuer"]
-    assert issuer == "https://kubernetes.default.svc.cluster.local"
-    key = http.ok("GET", "/openid/v1/jwks")["keys"][0]
+def test_a_token_bound_to_a_node_dies_with_it(http: Http, shared_api_server: ApiServer) -> None:
+    node = http.ok("POST", "/api/v1/nodes", {"metadata": {"name": "bound-to"}})
+    token = _token(http, boundObjectRef={"kind": "Node", "apiVersion": "v1", "name": "bound-to"})
+    bound = Http(shared_api_server, token=token)
+    who = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+    info = bound.ok("POST", who, {})["status"]["userInfo"]
+    assert info["extra"]["authentication.kubernetes.io/node-uid"] == [node["metadata"]["uid"]]
+    http.ok("DELETE", "/api/v1/nodes/bound-to")
+    assert bound("POST", who, {}).status == 401
+    http.ok("POST", "/api/v1/nodes", {"metadata": {"name": "bound-to"}})
+    assert bound("POST", who, {}).status == 401, "a node of the same name is another node"
+
+
+def test_what_is_being_deleted_keeps_its_token_for_a_while(http: Http, shared_api_server: ApiServer) -> None:
+    made = pod("leaving-with-token", serviceAccountName="default", nodeName="somewhere")
+    http.ok("POST", PODS, made)
+    bound = Http(
+        shared_api_server,
+        token=_token(http, boundObjectRef={"kind": "Pod", "apiVersion": "v1", "name": "leaving-with-token"}),
+    )
+    http.ok("DELETE", f"{PODS}/leaving-with-token")
+    assert "deletionTimestamp" in http.ok("GET", f"{PODS}/leaving-with-token")["metadata"]
+    who = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+    assert bound("POST", who, {}).status == 201, "its grace period runs"
+    http.ok("DELETE", f"{PODS}/leaving-with-token", query={"gracePeriodSeconds": "0"})
+    assert bound("POST", who, {}).status == 401
+
+
+def test_others_can_verify_tokens_with_the_published_keys(http: Http, shared_api_server: ApiServer) -> None:
+    document = http.ok("GET", "/.well-known/openid-configuration")
+    assert document["issuer"] == "https://kubernetes.default.svc.cluster.local"
+    place = document["jwks_uri"]
+    assert place == f"https://127.0.0.1:{shared_api_server.port}/openid/v1/jwks"
+    answer = http("GET", "/openid/v1/jwks")
+    assert answer.headers["Content-Type"] == "application/jwk-set+json"
+    key = answer.json["keys"][0]
     assert (key["alg"], key["use"], key["kty"]) == ("ES256", "sig", "EC")
+    token = _token(http, audiences=["vault"], expirationSeconds=900)
+    verifier = jwt.PyJWKClient(place, headers={"Authorization": f"Bearer {_token(http)}"}, ssl_context=http.tls)
+    signing = verifier.get_signing_key_from_jwt(token)
+    claims = jwt.decode(token, signing.key, algorithms=["ES256"], audience="vault", issuer=document["issuer"])
+    assert claims["sub"] == "system:serviceaccount:default:default"
+    assert claims["exp"] - claims["iat"] == 900
+    assert claims["kubernetes.io"]["serviceaccount"]["name"] == "default"
+    with pytest.raises(jwt.InvalidAudienceError):
+        jwt.decode(token, signing.key, algorithms=["ES256"], audience="somebody else")
 
 
 def test_an_old_style_token_secret_is_filled(http: Http, shared_api_server: ApiServer) -> None:

@@ -47,7 +47,7 @@ class Paths:
         self.documents = Documents(context.registry, f"v1.{MINOR}.0", context.aggregator)
         self.extra: dict[str, Callable[[web.Request], web.StreamResponse]] = {
             "/.well-known/openid-configuration": lambda _: _json(context.tokens.openid_configuration()),
-            "/openid/v1/jwks": lambda _: _json(context.tokens.key_set()),
+            "/openid/v1/jwks": lambda _: _json(context.tokens.key_set(), "application/jwk-set+json"),
             "/metrics": self._metrics,
             "/openapi/v2": self._openapi_v2,
             "/openapi/v3": lambda _: _json(self.documents.v3_index()),
@@ -208,8 +208,8 @@ def _document(request: web.Request, compressed: bytes, etag: str, content_type: 
     return web.Response(body=gzip.decompress(compressed), headers=headers)
 
 
-def _json(tree: Any) -> web.Response:
-    return web.Response(body=msgspec.json.encode(tree), content_type="application/json")
+def _json(tree: Any, media: str = "application/json") -> web.Response:
+    return web.Response(body=msgspec.json.encode(tree), content_type=media)
 
 
 def _not_found() -> web.Response:

@@ -15,7 +15,7 @@ import msgspec
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tortie.apiserver import errors
+from tortie.apiserver import errors, objects
 from tortie.apiserver.context import Context, User
 from tortie.apiserver.oidc import Oidc
 
@@ -24,6 +24,7 @@ ISSUER = "https://kubernetes.default.svc.cluster.local"
 MIN_SECONDS, DEFAULT_SECONDS, MAX_SECONDS = 600, 3600, 365 * 24 * 3600
 _CLAIM = "kubernetes.io"
 _CACHE = 4096
+_LEAVING_SECONDS = 60.0  # what is being deleted may use its token so much longer than its grace period
 
 
 class _Meta(msgspec.Struct):
@@ -117,7 +118,11 @@ class Tokens:
         record = self.context.record(collection, namespace, str(reference.get("name", "")))
         if record is None:
             return False
-        return msgspec.json.decode(record.data, type=_OnlyMeta).metadata.uid == reference.get("uid")
+        meta = msgspec.json.decode(record.data, type=_OnlyMeta).metadata
+        if meta.uid != reference.get("uid"):
+            return False
+        ends = objects.parse_time(meta.deletionTimestamp) if meta.deletionTimestamp else None
+        return ends is None or self.context.now() < ends + _LEAVING_SECONDS
 
     def check(self, token: str, audiences: list[str]) -> tuple[User, list[str]]:
         """The user of a token, and which of the wanted audiences it has. Raises StatusError 401."""
@@ -134,9 +139,12 @@ class Tokens:
         extra: dict[str, tuple[str, ...]] = {
             "authentication.kubernetes.io/credential-id": (f"JTI={claims.get('jti', '')}",)
         }
-        for kind, collection in (("pod", "/pods"), ("secret", "/secrets")):
+        for kind, collection in (("pod", "/pods"), ("secret", "/secrets"), ("node", "/nodes")):
             reference = claim.get(kind)
-            if reference and reference.get("uid") and not self._alive(collection, namespace, reference):
+            if kind == "node" and "pod" in claim:
+                continue  # where the pod runs; the token lives with the pod
+            place = "" if kind == "node" else namespace
+            if reference and reference.get("uid") and not self._alive(collection, place, reference):
                 raise errors.unauthorized()
         for kind in ("pod", "node"):
             reference = claim.get(kind)
@@ -168,11 +176,16 @@ class Tokens:
         """/.well-known/openid-configuration."""
         return {
             "issuer": ISSUER,
-            "jwks_uri": f"{ISSUER}/openid/v1/jwks",
+            "jwks_uri": f"https://{self._host()}:{self.context.port}/openid/v1/jwks",
             "response_types_supported": ["id_token"],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["ES256"],
         }
+
+    def _host(self) -> str:
+        """The address under which others reach this server."""
+        address = self.context.advertise[0]
+        return f"[{address}]" if ":" in address else address
 
     def key_set(self) -> Object:
         """/openid/v1/jwks."""
