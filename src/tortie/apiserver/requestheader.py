@@ -19,6 +19,7 @@ from tortie.apiserver.context import User
 CONFIG_MAP = ("kube-system", "extension-apiserver-authentication")
 AUTHENTICATED, UNAUTHENTICATED = "system:authenticated", "system:unauthenticated"
 _TOKEN = frozenset("!#$&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+_UNFIT = re.compile("[\\x00-\\x1f\\x7f\\ud800-\\udfff]")
 _BAD_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2})")
 
 
@@ -156,5 +157,5 @@ def without(trust: Trust, sent: Iterable[tuple[str, str]]) -> CIMultiDict[str]:
 
 
 def _check(text: str) -> None:
-    if any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) <= 0xDFFF for c in text):
+    if _UNFIT.search(text):
         raise HeaderError(f"{text[:60]!r} must be UTF-8 without control characters")
