@@ -454,11 +454,17 @@ def test_a_sick_server_is_said_so_marked_stale_and_harms_nobody_else(
         assert next(i for i in tree["items"] if i["metadata"]["name"] == GROUP)["versions"][0]["freshness"] == "Stale"
         listed = shared_api_server.kubectl("get", "pods", "-A")
         assert listed.returncode == 0
+        for old in (True, False):
+            shown = shared_api_server.kubectl("api-resources", "--cached=false", old=old, check=False)
+            assert "deployments" in shown.stdout, "what works is listed"
+            assert "readings" not in shown.stdout
+            assert (f"{GROUP}/{VERSION}: the server is currently unable" in shown.stderr) is old
         row = shared_api_server.kubectl("get", "apiservice", NAME).stdout
         assert "default/readings   False (FailedDiscoveryCheck)" in row
     finally:
         backend.healthy = True
-    _wait(http, "Passed")
+    shared_api_server.kubectl("wait", "--for=condition=Available", f"apiservice/{NAME}", "--timeout=20s", old=True)
+    assert _condition(http)["reason"] == "Passed"
     assert http("GET", READINGS).status == 200
 
 
@@ -502,6 +508,28 @@ def test_an_external_name_is_taken_as_it_is(http: Http, backend: Backend) -> Non
     http.ok("PATCH", f"{SERVICES}/{NAME}", {"spec": {"service": outside}}, content=MERGE)
     _wait(http, "Passed")
     assert http("GET", READINGS).status == 200
+
+
+def test_the_server_stops_at_once_whatever_is_being_passed_on(tmp_path: Path) -> None:
+    with api_server_in(tmp_path / "a") as server, backend_for(server.data_dir / "pki", tmp_path) as other:
+        http = Http(server)
+        _service(http, other.port)
+        http.ok("POST", SERVICES, _api_service(other))
+        _wait(http, "Passed")
+        connection = http.tls.wrap_socket(
+            socket.create_connection(("127.0.0.1", server.port), 10), server_hostname="127.0.0.1"
+        )
+        head = (
+            f"GET {READINGS}/r/socket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        connection.sendall(head.encode())
+        assert connection.recv(4096).startswith(b"HTTP/1.1 101")
+        with http.watch(READINGS) as events:
+            next(events)
+            server.process.terminate()
+            assert server.process.wait(10) == 0
+        connection.close()
 
 
 def test_aggregated_mode_leaves_the_calico_group_to_another_server(tmp_path: Path) -> None:
