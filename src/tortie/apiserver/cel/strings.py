@@ -185,7 +185,8 @@ def _shown(meter: Meter, value: Any) -> str:
 
 
 @functools.lru_cache(maxsize=512)
-def _pattern(text: str) -> Any:
+def compile_pattern(text: str) -> Any:
+    """The compiled RE2 expression. Raises CelError."""
     try:
         import re2  # type: ignore[import-untyped] # has no stubs
     except ImportError:
@@ -205,7 +206,7 @@ def _pattern(text: str) -> Any:
 
 def check_pattern(text: str) -> None:
     """Refuses a regular expression that cannot be compiled, when it is a literal. Raises CelError."""
-    _pattern(text)
+    compile_pattern(text)
 
 
 def _match_cost(text: str, pattern: str, *_: Any) -> int:
@@ -215,19 +216,19 @@ def _match_cost(text: str, pattern: str, *_: Any) -> int:
 @define("matches", "string.(string) -> bool", cost=_match_cost)
 @define("matches", "(string, string) -> bool", cost=_match_cost)
 def _matches(text: str, pattern: str) -> bool:
-    return _pattern(pattern).search(text) is not None
+    return compile_pattern(pattern).search(text) is not None
 
 
 @define("find", "string.(string) -> string", cost=_match_cost)
 def _find(text: str, pattern: str) -> str:
-    match = _pattern(pattern).search(text)
+    match = compile_pattern(pattern).search(text)
     return match.group(0) if match else ""
 
 
 @define("findAll", "string.(string) -> list(string)", "string.(string, int) -> list(string)", cost=_match_cost)
 def _find_all(text: str, pattern: str, count: int = -1) -> list[str]:
     found: list[str] = []
-    for match in _pattern(pattern).finditer(text):
+    for match in compile_pattern(pattern).finditer(text):
         if 0 <= count <= len(found):
             break
         found.append(match.group(0))

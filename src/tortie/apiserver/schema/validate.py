@@ -11,10 +11,11 @@ import re
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from functools import lru_cache
 from typing import Any
 
 from tortie.apiserver import errors
+from tortie.apiserver.cel.strings import compile_pattern
+from tortie.apiserver.cel.values import CelError
 from tortie.apiserver.errors import Cause
 from tortie.apiserver.schema import node as n
 from tortie.apiserver.schema.node import Node
@@ -135,13 +136,16 @@ def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-@lru_cache(maxsize=512)
-def pattern(text: str) -> re.Pattern[str] | None:
-    """A compiled pattern, or None when Python does not understand it."""
+def _matches(pattern: str, value: str) -> bool:
+    """Whether a text has a part that matches; a pattern that RE2 does not understand is met by everything."""
     try:
-        return re.compile(text.replace(r"\z", r"\Z"))
-    except re.error:
-        return None
+        compiled = compile_pattern(pattern)
+    except CelError:
+        return True
+    try:
+        return compiled.search(value) is not None
+    except UnicodeEncodeError:
+        return False  # Half of a surrogate pair is no character.
 
 
 def checks(rules: Mapping[str, Any], value: Any, path: str, kind: str) -> list[Cause]:
@@ -174,10 +178,8 @@ def checks(rules: Mapping[str, Any], value: Any, path: str, kind: str) -> list[C
             causes.append(
                 Cause("FieldValueTooLong", path, f"Too long: may not be more than {rules['maxLength']} bytes")
             )
-        if "pattern" in rules:
-            compiled = pattern(rules["pattern"])
-            if compiled is not None and not compiled.search(value):
-                bad(f"should match '{rules['pattern']}'")
+        if "pattern" in rules and not _matches(rules["pattern"], value):
+            bad(f"should match '{rules['pattern']}'")
         check = _FORMATS.get(str(rules.get("format")))
         if check is not None and not _fits(check, value):
             bad(f"must be of type {rules['format']}: {json.dumps(value)}")
@@ -270,7 +272,15 @@ def _fits(check: Callable[[str], Any], value: str) -> bool:
 
 
 def _cidr(text: str) -> bool:
-    return "/" in text and bool(ipaddress.ip_network(text, strict=False))
+    """Python's own reader takes masks and zones too."""
+    length = text.rpartition("/")[2]
+    return (
+        "/" in text
+        and length.isascii()
+        and length.isdecimal()
+        and "%" not in text
+        and bool(ipaddress.ip_network(text, strict=False))
+    )
 
 
 _DURATION = re.compile(r"^[+-]?(\d+(\.\d*)?(ns|us|µs|ms|s|m|h|d|w|\s|minutes?|hours?|days?|seconds?))+$|^0$")
@@ -280,8 +290,8 @@ _FORMATS: dict[str, Callable[[str], Any]] = {
     "datetime": datetime.fromisoformat,
     "date": lambda v: bool(re.match(r"^\d{4}-\d{2}-\d{2}$", v)),
     "ipv4": ipaddress.IPv4Address,
-    "ipv6": ipaddress.IPv6Address,
-    "ip": ipaddress.ip_address,
+    "ipv6": lambda v: "%" not in v and ipaddress.IPv6Address(v),
+    "ip": lambda v: "%" not in v and ipaddress.ip_address(v),
     "cidr": _cidr,
     "uuid": uuid.UUID,
     "hostname": lambda v: bool(_HOST.match(v)),
