@@ -1,12 +1,14 @@
-"""`tortie apiserver`: the embedded Kubernetes API server as a process.
+"""`tortie apiserver`: the embedded Kubernetes API server as a process; `backup` and `restore` of its data.
 
-In: flags. Out: a server until SIGTERM or SIGINT; a failed start prints one sentence and exits with 1.
+In: flags. Out: a server until SIGTERM or SIGINT; what fails prints one sentence and exits with 1.
 """
 
 import asyncio
 import ipaddress
 import signal
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,8 +91,8 @@ def _oidc(
     )
 
 
-@click.command()
-@click.option("--data-dir", required=True, type=click.Path(path_type=Path), help="Database, keys, admin.kubeconfig.")
+@click.group(invoke_without_command=True)
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Database, keys, admin.kubeconfig.  [required]")
 @click.option(
     "--listen",
     multiple=True,
@@ -143,8 +145,10 @@ def _oidc(
 @click.option("--oidc-signing-algs", default="RS256", show_default=True, help="Allowed, separated by a comma.")
 @click.option("--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]),
               show_default=True)  # fmt: skip
+@click.pass_context
 def command(
-    data_dir: Path,
+    ctx: click.Context,
+    data_dir: Path | None,
     listen: list[tuple[str, int]],
     advertise: list[str],
     service_cidr: list[str],
@@ -153,6 +157,10 @@ def command(
     **oidc: Any,
 ) -> None:
     """The embedded Kubernetes API server: for labs, tests and learning."""
+    if ctx.invoked_subcommand is not None:
+        return
+    if data_dir is None:
+        raise click.UsageError("Missing option '--data-dir'.")
     import uvloop
 
     from tortie.apiserver.server import Settings, StartError
@@ -186,3 +194,65 @@ async def _run(settings: object) -> None:
     click.echo(f"serving on port {server.port}; kubeconfig: {kubeconfig}", err=True)
     await stop.wait()
     await server.stop()
+
+
+_DATA = click.option("--data-dir", required=True, type=click.Path(path_type=Path), help="The server's folder.")
+
+
+@command.command()
+@_DATA
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Overwrite FILE.")
+def backup(data_dir: Path, file: Path, force: bool) -> None:
+    """Writes every object, and the cluster's keys, into FILE; the server may be running.
+
+    FILE holds secrets: it is readable by its owner alone.
+    """
+    from tortie.apiserver import backup as backups
+
+    with _reported("backup") as progress:
+        made = backups.write(data_dir, file, force=force, progress=progress)
+    click.echo(
+        f"{file}: {made.objects} objects at resourceVersion {made.revision}, {made.files} files of pki/, "
+        f"{made.size / 1e6:.1f} MB; checked"
+    )
+
+
+@command.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@_DATA
+@click.option("--force", is_flag=True, help="Also into a folder that is not empty; the old content is kept beside.")
+def restore(file: Path, data_dir: Path, force: bool) -> None:
+    """Makes the folder of a stopped server from a backup.
+
+    Clients' watches from before are answered with 410 Gone; they list again, as they do after any long absence.
+    """
+    from tortie.apiserver import restore as restores
+
+    with _reported("restore") as progress:
+        made, kept = restores.restore(file, data_dir, force=force, progress=progress)
+    click.echo(f"{data_dir}: {made.objects} objects of resourceVersion {made.revision}, {made.files} files of pki/")
+    if kept is not None:
+        click.echo(f"what was there before is in {kept}; remove it when it is not needed any more")
+
+
+@contextmanager
+def _reported(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Shows progress on a terminal; turns a refusal into one sentence and exit status 1."""
+    from tortie.apiserver.backup import BackupError
+
+    with click.progressbar(length=1, label=what, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.length = max(1, total)
+            bar.update(done - bar.pos)
+
+        try:
+            yield progress
+        except BackupError as error:
+            bar.finish()
+            failure = f"tortie apiserver {what}: {error}"
+        else:
+            return
+    click.echo(failure, err=True)
+    sys.exit(1)

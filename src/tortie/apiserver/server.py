@@ -19,7 +19,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from tortie.apiserver import bootstrap, calico, custom, negotiate, pki
+from tortie.apiserver import bootstrap, calico, custom, negotiate, pki, restore
 from tortie.apiserver.admission import Admission
 from tortie.apiserver.admission.policies import StoredPolicies
 from tortie.apiserver.allocate import Allocators
@@ -86,6 +86,7 @@ class Server:
                 raise StartError(str(error)) from error
         try:
             settings.data_dir.mkdir(parents=True, exist_ok=True)
+            restore.finish(settings.data_dir)
             keys = pki.ensure(settings.data_dir, hosts)
             journal = Journal(settings.data_dir / "store.db")
         except JournalError as error:

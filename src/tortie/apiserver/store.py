@@ -12,7 +12,7 @@ from collections.abc import Callable
 import msgspec
 
 from tortie.apiserver import errors
-from tortie.apiserver.journal import Journal, Row, explain, no_space
+from tortie.apiserver.journal import Journal, JournalError, Row, explain, no_space
 from tortie.apiserver.memory import Memory, Window
 from tortie.apiserver.records import Collection, Event, Key, Object, Record
 
@@ -53,7 +53,7 @@ class Store(Memory):
             if row.data is None:
                 records.pop(key, None)
             else:
-                new = records[key] = collection.read(key, row.revision, row.data)
+                new = records[key] = self._read(collection, row, row.data)
             if row.revision > self.compacted:
                 event = Event(row.revision, key, old, new, min(row.at + shift, self.clock()))
                 collection.history.append(event)
@@ -67,6 +67,15 @@ class Store(Memory):
             collection.order = sorted(collection.records)
         self._garbage = garbage  # left behind by a compaction that the end of the process interrupted
         self.revision = self._assigned = revision
+
+    def _read(self, collection: Collection, row: Row, data: bytes) -> Record:
+        try:
+            return collection.read((row.namespace, row.name), row.revision, data)
+        except (msgspec.MsgspecError, KeyError, TypeError, AttributeError) as error:
+            raise JournalError(
+                f"the database {self.journal.path} is damaged: revision {row.revision} of {row.name!r} in "
+                f"{row.collection} is not an object ({error}); restore a backup with `tortie apiserver restore`"
+            ) from error
 
     async def fresh(self, collection: Collection, key: Key | None = None) -> None:
         """Memory is always as new as the journal."""
