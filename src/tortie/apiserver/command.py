@@ -148,6 +148,7 @@ def _oidc(
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     data_dir: Path | None,
     listen: list[tuple[str, int]],
     advertise: list[str],
