@@ -112,6 +112,9 @@ class _Handlers:
             return web.Response(status=302, headers={"Location": "https://127.0.0.1:1/"})
         if path.endswith("/socket"):
             return await self._socket(request)
+        if path.endswith("/dropped") and request.transport is not None:
+            request.transport.abort()
+            return web.Response()
         if "watch" in request.query:
             return await self._watch(request)
         if request.method == "POST":

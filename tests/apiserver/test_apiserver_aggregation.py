@@ -331,6 +331,42 @@ def test_redirects_of_the_other_server_are_not_followed_or_shown(http: Http, bac
     assert b"redirect" in refused.data
 
 
+def test_an_endpoint_that_is_down_is_passed_over(http: Http, backend: Backend) -> None:
+    group = "slices.example.com"
+    spec = {"ports": [{"name": "https", "port": 443}, {"name": "other", "port": 444}]}
+    http.ok("POST", "/api/v1/namespaces/default/services", {"metadata": {"name": "sliced"}, "spec": spec})
+    addresses = {"127.0.0.1": None, "127.0.0.2": True, "127.0.0.3": False}  # the first listens; the last is not ready
+    endpoints = [
+        {"addresses": [a], "conditions": {} if ready is None else {"ready": ready}} for a, ready in addresses.items()
+    ]
+    place = {
+        "metadata": {"name": "sliced-1", "labels": {"kubernetes.io/service-name": "sliced"}},
+        "addressType": "IPv4",
+        "endpoints": endpoints,
+        "ports": [{"name": "https", "port": backend.port}, {"name": "other", "port": 9}],
+    }
+    http.ok("POST", "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices", place)
+    backend.instead = {f"/apis/{group}/v1": b"{}", f"/apis/{group}/v1/namespaces/default/things": b'{"kind": "Things"}'}
+    try:
+        http.ok("POST", SERVICES, _api_service(backend, group, "sliced", insecureSkipTLSVerify=True))
+        _wait(http, "Passed", f"v1.{group}")
+        for _ in range(12):
+            assert http("GET", f"/apis/{group}/v1/namespaces/default/things").json == {"kind": "Things"}
+            assert http("POST", f"/apis/{group}/v1/namespaces/default/things", {}).status == 200
+    finally:
+        backend.instead = {}
+        http.ok("DELETE", f"{SERVICES}/v1.{group}")
+
+
+def test_a_write_is_passed_on_once_even_if_its_answer_is_lost(http: Http, backend: Backend) -> None:
+    for number in range(3):
+        path = f"{ROOT}/namespaces/default/readings/r{number}/dropped"
+        refused = http("POST", path, {"a": "b"})
+        assert refused.status == 503
+        assert b"error trying to reach service" in refused.data
+        assert len([s for s in backend.seen if s[:2] == ("POST", path)]) == 1
+
+
 # What clients discover -----------------------------------------------------------------------------------------------
 
 
