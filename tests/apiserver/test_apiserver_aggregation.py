@@ -4,6 +4,7 @@ The other server is a real one with TLS and front-proxy trust, `aggregated_backe
 """
 
 import base64
+import gzip
 import json
 import socket
 import ssl
@@ -297,6 +298,29 @@ def test_large_bodies_are_passed_on_whole(http: Http, backend: Backend) -> None:
     body = b'{"x": "' + b"a" * (20 << 20) + b'"}'
     answer = http("POST", READINGS, body)
     assert (answer.status, answer.json["length"]) == (201, len(body))
+
+
+def test_compressed_bodies_arrive_as_what_they_are(http: Http, backend: Backend) -> None:
+    body = b'{"x": "' + b"a" * 100_000 + b'"}'
+    answer = http("POST", READINGS, gzip.compress(body), headers={"Content-Encoding": "gzip"})
+    assert (answer.status, answer.json["length"]) == (201, len(body))
+    assert "Content-Encoding" not in backend.last(READINGS)
+    connection = http._connect(10)
+    connection.request("POST", READINGS, iter([b"12", b"3"]), {"Transfer-Encoding": "chunked"}, encode_chunked=True)
+    assert json.loads(connection.getresponse().read())["length"] == 3
+    connection.close()
+    broken = http("POST", READINGS, b"no gzip", headers={"Content-Encoding": "gzip"})
+    assert broken.status == 400, broken.data
+
+
+def test_headers_that_are_no_text_are_refused_before_anything_is_passed_on(http: Http, backend: Backend) -> None:
+    before = len(backend.seen)
+    bytes_ = b"\xff\xfe".decode("latin-1")
+    assert http("GET", READINGS, headers={"X-Own": bytes_}).status == 400
+    assert http("GET", READINGS, headers={"X-Own": bytes_, "Connection": "Upgrade", "Upgrade": "x"}).status == 400
+    assert not [s for s in backend.seen[before:] if s[1] == READINGS]
+    assert http("GET", READINGS, headers={"X-Own": "ä".encode().decode("latin-1")}).status == 200
+    assert backend.last(READINGS)["X-Own"] == "ä"
 
 
 def test_a_websocket_goes_through_both_ways(shared_api_server: ApiServer, http: Http, backend: Backend) -> None:

@@ -62,6 +62,26 @@ def test_a_bad_token_is_unauthorized(shared_api_server: ApiServer) -> None:
     assert Http(shared_api_server, token="not.a.token")("GET", PODS).status == 401
 
 
+def test_credentials_and_names_that_are_no_text_are_refused(http: Http, shared_api_server: ApiServer) -> None:
+    bytes_ = b"\xff\xfe".decode("latin-1")
+    nobody = Http(shared_api_server, anonymous=True)
+    assert nobody("GET", MAPS, headers={"Authorization": f"Bearer {bytes_}"}).status == 401
+    for header in ("Impersonate-User", "Impersonate-Group", "Impersonate-Uid", "Impersonate-Extra-A"):
+        headers = {"Impersonate-User": "jane", header: bytes_}
+        assert http("GET", MAPS, headers=headers).status == 400, header
+
+
+def test_a_program_is_known_by_what_its_name_has_of_text(http: Http) -> None:
+    bytes_ = b"\xff\xfe".decode("latin-1")
+    for agent, manager in ((f"tool{bytes_}/1", "tool"), (bytes_, "unknown"), ("x" * 200, "x" * 128)):
+        made = http.ok(
+            "POST", MAPS, {"metadata": {"generateName": "by-"}, "data": {"a": "b"}}, headers={"User-Agent": agent}
+        )
+        assert made["metadata"]["managedFields"][0]["manager"] == manager
+    refused = http("POST", MAPS, {"metadata": {"generateName": "by-"}}, query={"fieldManager": "a\nb"})
+    assert (refused.status, refused.json["details"]["causes"][0]["field"]) == (422, "fieldManager")
+
+
 def test_a_certificate_names_user_and_groups(shared_api_server: ApiServer) -> None:
     review = _as(shared_api_server, "jane", "devs", "ops")(
         "POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", {"kind": "SelfSubjectReview"}
@@ -272,6 +292,9 @@ def test_impersonation_needs_the_right_to_it(http: Http, shared_api_server: ApiS
     assert (info["username"], info["groups"]) == ("bob", ["devs", "system:authenticated"])
     account = http.ok("POST", who, {}, headers={"Impersonate-User": "system:serviceaccount:default:x"})
     assert "system:serviceaccounts:default" in account["status"]["userInfo"]["groups"]
+    extra = {"Impersonate-User": "bob", "Impersonate-Extra-Example.com%2FScope": "a", "Impersonate-Uid": "7"}
+    info = http.ok("POST", who, {}, headers=extra)["status"]["userInfo"]
+    assert (info["uid"], info["extra"]) == ("7", {"example.com/scope": ["a"]})
     refused = _as(shared_api_server, "plain")("POST", who, {}, headers=headers)
     assert refused.status == 403
     assert 'cannot impersonate resource "users"' in refused.json["message"]

@@ -60,7 +60,7 @@ class Authenticator:
         header = request.headers.get("Authorization", "")
         if header:
             scheme, _, token = header.partition(" ")
-            if scheme.lower() != "bearer" or not token.strip():
+            if scheme.lower() != "bearer" or not token.strip() or not token.isascii():
                 raise errors.unauthorized()
             return await self.context.tokens.authenticate(token.strip())
         if peer is not None:

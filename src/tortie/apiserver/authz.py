@@ -7,7 +7,7 @@ rebuilt when a role or binding changes.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tortie.apiserver import errors
+from tortie.apiserver import errors, requestheader
 from tortie.apiserver.context import ANONYMOUS, Call, Context, User
 from tortie.apiserver.errors import StatusError
 from tortie.apiserver.paths import OPEN_PATHS
@@ -161,11 +161,16 @@ class Authorizer:
         name = headers.get("Impersonate-User", "")
         groups = tuple(headers.getall("Impersonate-Group", ())) if hasattr(headers, "getall") else ()
         extra: dict[str, tuple[str, ...]] = {}
-        for key in set(headers):
-            if key.lower().startswith("impersonate-extra-"):
+        for key in {k.lower() for k in headers}:
+            if key.startswith("impersonate-extra-"):
                 values = tuple(headers.getall(key)) if hasattr(headers, "getall") else (headers[key],)
-                extra[key[len("impersonate-extra-") :].lower()] = values
+                place = requestheader.unescape(key[len("impersonate-extra-") :])
+                extra[place] = extra.get(place, ()) + values
         uid = headers.get("Impersonate-Uid", "")
+        try:
+            requestheader.check(name, uid, *groups, *extra, *(v for values in extra.values() for v in values))
+        except requestheader.HeaderError as problem:
+            raise errors.bad_request(f"impersonation: {problem}") from None
         if not name:
             if groups or extra or uid:
                 raise errors.internal("impersonation needs the header Impersonate-User beside the others")

@@ -41,6 +41,7 @@ from tortie.apiserver.subresources import Subresources
 Object = dict[str, Any]
 _log = logging.getLogger("tortie.apiserver")
 _GZIP_FROM = 128 * 1024
+_MANAGER_LENGTH = 128
 _ONE = ("Table", "PartialObjectMetadata")
 _MANY = ("Table", "PartialObjectMetadataList")
 
@@ -110,9 +111,11 @@ class Api:
         return await self._resource(call, request)
 
     def _call(self, request: web.Request, user: User, info: RequestInfo, kind: Kind, query: Mapping[str, str]) -> Call:
-        manager = query.get("fieldManager") or request.headers.get("User-Agent", "unknown").partition("/")[0]
-        if len(manager) > 128:
-            raise _options_error("fieldManager", manager[:40], "must be at most 128 characters")
+        manager = query.get("fieldManager") or _program(request)
+        if len(manager) > _MANAGER_LENGTH:
+            raise _options_error("fieldManager", manager[:40], f"must be at most {_MANAGER_LENGTH} characters")
+        if not manager.isprintable():
+            raise _options_error("fieldManager", manager, "should only contain printable characters")
         dry = query.getall("dryRun", []) if hasattr(query, "getall") else []
         if dry and dry != ["All"] and request.method != "DELETE":
             raise errors.invalid("meta.k8s.io", "Options", "", [errors.not_supported("dryRun", list(dry), ["All"])])
@@ -291,6 +294,12 @@ class Api:
             headers["Content-Encoding"] = "gzip"
             headers["Vary"] = "Accept-Encoding"
         return web.Response(body=body, status=code, headers=headers)
+
+
+def _program(request: web.Request) -> str:
+    """The name of the program that asks, which owns the fields that it changes unless it says otherwise."""
+    name = request.headers.get("User-Agent", "").partition("/")[0]
+    return "".join(c for c in name if c.isprintable())[:_MANAGER_LENGTH] or "unknown"
 
 
 def _pretty(request: web.Request) -> bool:

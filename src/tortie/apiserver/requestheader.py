@@ -107,8 +107,7 @@ def user(trust: Trust, headers: Iterable[tuple[str, str]]) -> User | None:
                 place = unescape(key[len(start) :])
                 extra[place] = extra.get(place, ()) + tuple(values)
     found = User(name, with_authenticated(name, groups), first(trust.uid_headers), extra)
-    for text in (found.name, found.uid, *found.groups, *extra, *(v for values in extra.values() for v in values)):
-        _check(text)
+    check(found.name, found.uid, *found.groups, *extra, *(v for values in extra.values() for v in values))
     return found
 
 
@@ -142,8 +141,7 @@ def headers(of: User) -> list[tuple[str, str]]:
     found += [("X-Remote-Group", group) for group in of.groups]
     for key, values in of.extra.items():
         found += [(f"X-Remote-Extra-{escape(key)}", value) for value in values]
-    for _, value in found:
-        _check(value)
+    check(*(value for _, value in found))
     return found
 
 
@@ -156,6 +154,8 @@ def without(trust: Trust, sent: Iterable[tuple[str, str]]) -> CIMultiDict[str]:
     )
 
 
-def _check(text: str) -> None:
-    if _UNFIT.search(text):
-        raise HeaderError(f"{text[:60]!r} must be UTF-8 without control characters")
+def check(*texts: str) -> None:
+    """Raises HeaderError for what no user's name, group or extra value may have."""
+    for text in texts:
+        if _UNFIT.search(text):
+            raise HeaderError(f"{text[:60]!r} must be UTF-8 without control characters")

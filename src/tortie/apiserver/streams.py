@@ -165,7 +165,7 @@ async def _connect_spdy(call: Call, request: web.Request, base: str, target: str
     """The same for SPDY: the kubelet's answer to the upgrade, then bytes both ways."""
     address = urlsplit(base)
     lines = [f"POST {target} HTTP/1.1", f"Host: {address.netloc}", "Connection: Upgrade", "Upgrade: SPDY/3.1"]
-    lines += [f"{_VERSIONS}: {value}" for value in request.headers.getall(_VERSIONS, [])]
+    lines += [f"{_VERSIONS}: {value}" for value in request.headers.getall(_VERSIONS, []) if value.isascii()]
     try:
         async with asyncio.timeout(10):
             back, to_kubelet = await asyncio.open_connection(address.hostname, address.port, ssl=_tls(call.context))

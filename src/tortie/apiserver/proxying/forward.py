@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from typing import Any, TypeVar
 
 import aiohttp
@@ -29,6 +29,7 @@ _T = TypeVar("_T")
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
 GONE_SECONDS = 2.0  # how soon a client that went away during a silent watch is noticed
+_DECODED = frozenset({"gzip", "deflate", "br", "zstd"})  # compressions of bodies that the HTTP library has undone
 _HOP = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
      "trailers", "transfer-encoding", "upgrade"}
@@ -49,6 +50,8 @@ def outgoing(headers: Mapping[str, str], user: User, *, peer: str = "", upgradin
             continue
         if lower == "x-forwarded-for":
             continue
+        if not _sendable(value):
+            raise errors.bad_request(f"the header {key} must be UTF-8")
         kept = _without_token(value) if lower == "sec-websocket-protocol" else value
         if kept or not value:
             sent.add(key, kept)
@@ -58,6 +61,15 @@ def outgoing(headers: Mapping[str, str], user: User, *, peer: str = "", upgradin
     for key, value in requestheader.headers(user):
         sent.add(key, value)
     return sent
+
+
+def _sendable(value: str) -> bool:
+    """Whether the value came as UTF-8: other bytes are kept as lone surrogates."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _without_token(protocols: str) -> str:
@@ -87,6 +99,22 @@ async def _while_connected(request: web.Request, work: Coroutine[Any, Any, _T]) 
         return task.result()
     finally:
         task.cancel()
+
+
+class _Body:
+    """A request's body on its way; `broken` says what was wrong with it."""
+
+    def __init__(self, request: web.Request) -> None:
+        self._content = request.content
+        self.broken = ""
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._content.iter_any():
+                yield chunk
+        except Exception as error:  # what the parser says of broken chunks, or of a compression that is none
+            self.broken = str(error) or type(error).__name__
+            raise aiohttp.ClientPayloadError(self.broken) from None
 
 
 class ClientGone(ConnectionResetError):
@@ -179,15 +207,16 @@ class Forwarder:
         *,
         long_running: bool,
     ) -> web.StreamResponse:
-        body = request.content if request.body_exists else None
-        if body is not None and "Content-Length" not in headers:
-            headers["Transfer-Encoding"] = "chunked"
+        body = _Body(request) if request.body_exists else None
+        if headers.get("Content-Encoding", "").lower() in _DECODED:
+            headers.popall("Content-Encoding")
+            headers.popall("Content-Length", None)
         for number, address in enumerate(found):
             url = URL(f"https://{url_host(address)}{_path(request)}", encoded=True)
             try:
                 async with asyncio.timeout(None if long_running else ANSWER_SECONDS) as limit:
                     answer = await _while_connected(request, self.session(request.method).request(
-                        request.method, url, headers=headers, data=body, ssl=self.tls(target),
+                        request.method, url, headers=headers, data=body and body.chunks(), ssl=self.tls(target),
                         server_hostname=target.server_name, allow_redirects=False,
                     ))  # fmt: skip
             except aiohttp.ClientConnectorError as error:
@@ -201,6 +230,8 @@ class Forwarder:
             except ClientGone:
                 raise
             except (aiohttp.ClientError, OSError) as error:
+                if body is not None and body.broken:
+                    return refusal(400, f"the body of the request could not be read: {body.broken}")
                 return _unreachable(target, error)
             async with answer:
                 return await _relay(request, answer)
@@ -281,7 +312,7 @@ def _unreachable(target: Target, error: BaseException) -> web.Response:
 def _kept_headers(answer: aiohttp.ClientResponse) -> Iterable[tuple[str, str]]:
     named = {h.strip().lower() for h in answer.headers.get("Connection", "").split(",")}
     for key, value in answer.headers.items():
-        if key.lower() not in _HOP and key.lower() not in named and key.lower() != "audit-id":
+        if key.lower() not in _HOP and key.lower() not in named and key.lower() != "audit-id" and _sendable(value):
             yield key, value
 
 
@@ -289,7 +320,8 @@ async def _relay(request: web.Request, answer: aiohttp.ClientResponse) -> web.St
     """Copies an answer as it arrives. Ends with the client."""
     if 300 <= answer.status < 400 and answer.status != 304:
         return refusal(502, "the backend attempted to redirect this request, which is not permitted")
-    response = web.StreamResponse(status=answer.status, reason=answer.reason)
+    reason = answer.reason if answer.reason and answer.reason.isascii() else None
+    response = web.StreamResponse(status=answer.status, reason=reason)
     for key, value in _kept_headers(answer):
         response.headers.add(key, value)
     if "Content-Length" not in answer.headers and answer.status not in {204, 304} and request.method != "HEAD":

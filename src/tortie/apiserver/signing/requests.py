@@ -44,7 +44,7 @@ def parse(encoded: Any) -> x509.CertificateSigningRequest:
     except (binascii.Error, ValueError):
         raise RequestError("must be base64") from None
     found = _BLOCK.search(pem)
-    if found is None or found[1] not in {b"CERTIFICATE REQUEST", b"NEW CERTIFICATE REQUEST"}:
+    if found is None or found[1] != b"CERTIFICATE REQUEST":
         raise RequestError("PEM block type must be CERTIFICATE REQUEST")
     try:
         request = x509.load_pem_x509_csr(pem)
