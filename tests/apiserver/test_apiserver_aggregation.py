@@ -391,6 +391,17 @@ def test_a_write_is_passed_on_once_even_if_its_answer_is_lost(http: Http, backen
         assert len([s for s in backend.seen if s[:2] == ("POST", path)]) == 1
 
 
+def test_metrics_count_what_is_passed_on(http: Http, backend: Backend) -> None:
+    def value(name: str) -> int:
+        lines = http("GET", "/metrics").data.decode().splitlines()
+        return int(next(line.split()[1] for line in lines if line.startswith(f"tortie_apiserver_aggregation_{name} ")))
+
+    before = value("forwarded")
+    http.ok("GET", READINGS)
+    assert value("forwarded") == before + 1
+    assert value("services") >= value("available") >= 1
+
+
 # What clients discover -----------------------------------------------------------------------------------------------
 
 

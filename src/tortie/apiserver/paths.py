@@ -140,6 +140,9 @@ class Paths:
         """Counters of the store, in Prometheus' text form."""
         store = self.context.store
         lines = [f"tortie_apiserver_store_{name} {value}" for name, value in store.statistics().items()]
+        if self.context.aggregator is not None:
+            counts = self.context.aggregator.statistics()
+            lines += [f"tortie_apiserver_aggregation_{name} {value}" for name, value in counts.items()]
         for name, collection in store.collections.items():
             label = f'{{collection="{name}"}}'
             lines.append(f"tortie_apiserver_objects{label} {len(collection.records)}")

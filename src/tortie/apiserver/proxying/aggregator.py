@@ -142,6 +142,11 @@ class Aggregator:
     def openapi_v2(self, tree: Object) -> Object:
         return merge.openapi_v2(tree, [r for r in self.active() if r.v2])
 
+    def statistics(self) -> dict[str, int]:
+        """Numbers for /metrics: aggregated group versions, how many answer, and what was passed on to them."""
+        active = self.active()
+        return {"services": len(active), "available": sum(r.available for r in active), **self.forwarder.counts}
+
     # Keeping it true -------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:

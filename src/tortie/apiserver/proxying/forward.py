@@ -134,6 +134,7 @@ class Forwarder:
         self._contexts: dict[tuple[bytes, bool], ssl.SSLContext] = {}
         self._kept: aiohttp.ClientSession | None = None
         self._single: aiohttp.ClientSession | None = None
+        self.counts = {"forwarded": 0, "unreachable": 0, "active": 0, "upgraded": 0}
 
     def tls(self, target: Target) -> ssl.SSLContext:
         """TLS with the front-proxy certificate, and trust in what the APIService says."""
@@ -181,9 +182,20 @@ class Forwarder:
         self, request: web.Request, user: User, target: Target, *, audit_id: str = "", long_running: bool = False
     ) -> web.StreamResponse:
         """Answers a request with what the target answers. Raises StatusError."""
+        self.counts["forwarded"] += 1
+        self.counts["active"] += 1
+        try:
+            return await self._forward(request, user, target, audit_id=audit_id, long_running=long_running)
+        finally:
+            self.counts["active"] -= 1
+
+    async def _forward(
+        self, request: web.Request, user: User, target: Target, *, audit_id: str, long_running: bool
+    ) -> web.StreamResponse:
         try:
             found = endpoints.addresses(self.context, target.namespace, target.service, target.port)
         except Unreachable as problem:
+            self.counts["unreachable"] += 1
             _log.warning("%s: %s", target.name, problem.message)
             return refusal(503, "service unavailable")
         upgrading = "upgrade" in request.headers.get("Connection", "").lower() and "Upgrade" in request.headers
@@ -222,17 +234,17 @@ class Forwarder:
             except aiohttp.ClientConnectorError as error:
                 if number + 1 < len(found):
                     continue  # nothing of the body was sent
-                return _unreachable(target, error)
+                return self._unreachable(target, error)
             except TimeoutError as error:
                 if limit.expired():
                     return refusal(504, f"the server of {target.name} did not answer within {ANSWER_SECONDS:.0f} s")
-                return _unreachable(target, error)
+                return self._unreachable(target, error)
             except ClientGone:
                 raise
             except (aiohttp.ClientError, OSError) as error:
                 if body is not None and body.broken:
                     return refusal(400, f"the body of the request could not be read: {body.broken}")
-                return _unreachable(target, error)
+                return self._unreachable(target, error)
             async with answer:
                 return await _relay(request, answer)
         return refusal(503, "service unavailable")
@@ -253,17 +265,23 @@ class Forwarder:
                 to_server.write("\r\n".join(lines).encode() + b"\r\n\r\n")
                 head = await back.readuntil(b"\r\n\r\n")
         except (OSError, EOFError, asyncio.LimitOverrunError) as error:
-            return _unreachable(target, error)
+            return self._unreachable(target, error)
         try:
             status = int(head.split(b" ", 2)[1])
             if status != 101:
                 return await _refused(head, back, status)
+            self.counts["upgraded"] += 1
             client, to_client = upgrade.take_over(request)
             to_client.write(head)
             await _both_ways(client, to_client, back, to_server)
         finally:
             to_server.close()
         return web.Response()
+
+    def _unreachable(self, target: Target, error: BaseException) -> web.Response:
+        self.counts["unreachable"] += 1
+        _log.warning("cannot reach the server of %s: %s", target.name, error or type(error).__name__)
+        return refusal(503, f"error trying to reach service: {error or type(error).__name__}")
 
 
 async def _both_ways(
@@ -302,11 +320,6 @@ async def _refused(head: bytes, back: asyncio.StreamReader, status: int) -> web.
         async with asyncio.timeout(2):
             body = await back.read(65536)
     return web.Response(status=status, headers=headers, body=body)
-
-
-def _unreachable(target: Target, error: BaseException) -> web.Response:
-    _log.warning("cannot reach the server of %s: %s", target.name, error or type(error).__name__)
-    return refusal(503, f"error trying to reach service: {error or type(error).__name__}")
 
 
 def _kept_headers(answer: aiohttp.ClientResponse) -> Iterable[tuple[str, str]]:
