@@ -5,7 +5,6 @@ kubectl before 1.31 speaks) copied both ways unchanged.
 """
 
 import asyncio
-import contextlib
 import ssl
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -181,22 +180,10 @@ async def _connect_spdy(call: Call, request: web.Request, base: str, target: str
             raise StatusError(status, reason, f"the kubelet at {base} refused the {call.info.subresource}: {text}")
         client, to_client = upgrade.take_over(request)
         to_client.write(head)
-        tasks = [asyncio.create_task(_pump(client, to_kubelet)), asyncio.create_task(_pump(back, to_client))]
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        to_client.close()
+        await upgrade.both_ways(client, to_client, back, to_kubelet)
     finally:
         to_kubelet.close()
     return web.Response()
-
-
-async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await source.read(65536):
-            target.write(data)
-            await target.drain()
 
 
 async def _copy_both(client: web.WebSocketResponse, backend: aiohttp.ClientWebSocketResponse) -> None:

@@ -5,6 +5,7 @@ and believes that the client went away.
 """
 
 import asyncio
+import contextlib
 
 from aiohttp import web
 
@@ -29,3 +30,28 @@ def take_over(request: web.Request) -> tuple[asyncio.StreamReader, asyncio.Strea
     request.protocol.transport = None  # the library would close it
     request.protocol.connection_lost(None)
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
+async def both_ways(
+    client: asyncio.StreamReader, to_client: asyncio.StreamWriter,
+    back: asyncio.StreamReader, to_server: asyncio.StreamWriter,
+) -> None:  # fmt: skip
+    """Copies bytes between a connection that was taken over and the one behind it, until either side ends."""
+    tasks = [
+        asyncio.create_task(_pump(client, to_server), name="client to server"),
+        asyncio.create_task(_pump(back, to_client), name="server to client"),
+    ]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        to_client.close()
+
+
+async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await source.read(65536):
+            target.write(data)
+            await target.drain()

@@ -273,7 +273,7 @@ class Forwarder:
             self.counts["upgraded"] += 1
             client, to_client = upgrade.take_over(request)
             to_client.write(head)
-            await _both_ways(client, to_client, back, to_server)
+            await upgrade.both_ways(client, to_client, back, to_server)
         finally:
             to_server.close()
         return web.Response()
@@ -282,30 +282,6 @@ class Forwarder:
         self.counts["unreachable"] += 1
         _log.warning("cannot reach the server of %s: %s", target.name, error or type(error).__name__)
         return refusal(503, f"error trying to reach service: {error or type(error).__name__}")
-
-
-async def _both_ways(
-    client: asyncio.StreamReader, to_client: asyncio.StreamWriter,
-    back: asyncio.StreamReader, to_server: asyncio.StreamWriter,
-) -> None:  # fmt: skip
-    tasks = [
-        asyncio.create_task(_pump(client, to_server), name="client to aggregated server"),
-        asyncio.create_task(_pump(back, to_client), name="aggregated server to client"),
-    ]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        to_client.close()
-
-
-async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await source.read(65536):
-            target.write(data)
-            await target.drain()
 
 
 async def _refused(head: bytes, back: asyncio.StreamReader, status: int) -> web.Response:
