@@ -98,7 +98,11 @@ def routes(http: Http, hooks: WebhookServer) -> Iterator[dict[str, str]]:
     http.ok("POST", DEFINITIONS, _definition("routes", _webhook(hooks)))
     yield {version: f"/apis/{GROUP}/{version}/namespaces/default/routes" for version in SCHEMAS}
     hooks.answers["/convert"] = lambda _, r: answer(r)
-    http.ok("DELETE", f"{DEFINITIONS}/routes.{GROUP}")
+    http("DELETE", f"{DEFINITIONS}/routes.{GROUP}")
+    _gone(http)
+
+
+def _gone(http: Http) -> None:
     deadline = time.monotonic() + 10
     while http("GET", f"{DEFINITIONS}/routes.{GROUP}").status == 200:
         assert time.monotonic() < deadline
@@ -208,6 +212,19 @@ def test_a_conversion_that_fails_says_why(
     assert http("PATCH", f"{routes['v1']}/a", {"spec": {"hostPort": "h:2"}}, content=MERGE).status == 500
     assert http("POST", routes["v1"], _route("new")).status == 500
     assert http.ok("GET", f"{routes['v2']}/a")["spec"]["host"] == "h", "the stored version needs nobody"
+
+
+def test_without_its_webhook_nothing_is_deleted_by_accident_and_a_definition_still_goes(
+    http: Http, hooks: WebhookServer, routes: dict[str, str]
+) -> None:
+    for name in ("a", "b"):
+        http.ok("POST", routes["v2"], {"metadata": {"name": name}, "spec": {"host": "h", "port": "1"}})
+    hooks.answers["/convert"] = lambda _, r: Raw(500)
+    assert http("DELETE", f"{routes['v1']}/a").status == 500
+    assert http("DELETE", routes["v1"]).status == 500
+    assert len(http.ok("GET", routes["v2"])["items"]) == 2
+    http.ok("DELETE", f"{DEFINITIONS}/routes.{GROUP}")
+    _gone(http)
 
 
 def test_a_watch_ends_with_an_error_when_its_conversion_fails(

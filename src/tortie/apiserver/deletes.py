@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tortie.apiserver import admission, conversion, errors, managed, objects
-from tortie.apiserver.context import Call
+from tortie.apiserver.context import SYSTEM, Call
 from tortie.apiserver.kinds import Kind
 from tortie.apiserver.records import Collection, Key, Record
 
@@ -77,6 +77,8 @@ async def delete(call: Call, options: Options) -> tuple[int, Object]:
     await call.store.fresh(collection, key)
     record = collection.get(key)
     if record is not None:
+        if kind.conversion is not None:
+            await conversion.shown(kind, record.decode())  # fails here, rather than after the deletion
         await _ask(call, record, options)
     async with call.store.lock(collection, key):
         record = collection.get(key)
@@ -222,6 +224,8 @@ async def delete_collection(call: Call, records: Iterable[Record], options: Opti
     collection = call.context.collection(call.kind)
     deleted = []
     for chosen in list(records):
+        # The server's own clean-up must end even when no webhook is there to convert what it deletes.
+        shown = await conversion.shown(call.kind, chosen.decode()) if call.user is not SYSTEM else {}
         await _ask(call, chosen, options)
         async with call.store.lock(collection, chosen.key):
             record = collection.get(chosen.key)
@@ -229,5 +233,5 @@ async def delete_collection(call: Call, records: Iterable[Record], options: Opti
                 continue
             _, body, before = await _delete_locked(call, collection, record, options)
         await _follow_up(call, body, before)
-        deleted.append(await conversion.shown(call.kind, chosen.decode()))
+        deleted.append(shown)
     return deleted
