@@ -112,7 +112,7 @@ class Bound:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._known: dict[Phase, tuple[Policy, ...]] = {}
-        self._concern: dict[tuple[str, str, str], bool] = {}
+        self._candidates: dict[tuple[Phase, str, str, str], tuple[Policy, ...]] = {}
         self._generation = -1
         context.store.on_event.append(self._forget)
 
@@ -120,7 +120,7 @@ class Bound:
         for phase, names in COLLECTIONS.items():
             if collection.name in names:
                 self._known.pop(phase, None)
-                self._concern.clear()
+                self._candidates.clear()
 
     def policies(self, phase: Phase) -> tuple[Policy, ...]:
         """By name."""
@@ -145,19 +145,23 @@ class Bound:
             if record.key[1] in bound:
                 yield _policy(phase, record.decode(), tuple(bound[record.key[1]]))
 
-    def concern(self, kind: Kind, operation: str, subresource: str) -> bool:
-        """Whether the rules of some bound policy mean such requests."""
+    def candidates(self, phase: Phase, kind: Kind, operation: str, subresource: str) -> tuple[Policy, ...]:
+        """The policies whose rules mean such requests, whatever the object and its namespace are."""
         registry = self._context.registry
         if self._generation != registry.generation:
-            self._concern.clear()
+            self._candidates.clear()
             self._generation = registry.generation
-        place = (f"{kind.api_version}/{kind.plural}", operation, subresource)
-        known = self._concern.get(place)
+        place = (phase, f"{kind.api_version}/{kind.plural}", operation, subresource)
+        known = self._candidates.get(place)
         if known is None:
-            known = not matching.exempt(kind.group, kind.plural) and any(
-                policy.match.kind(registry, operation, kind, subresource, None) is not None
-                for phase in _PHASES
-                for policy in self.policies(phase)
+            known = (
+                ()
+                if matching.exempt(kind.group, kind.plural)
+                else tuple(
+                    policy
+                    for policy in self.policies(phase)
+                    if policy.match.kind(registry, operation, kind, subresource, None) is not None
+                )
             )
-            self._concern[place] = known
+            self._candidates[place] = known
         return known

@@ -61,13 +61,14 @@ class PolicyEngine:
 
     def concern(self, kind: Kind, operation: str, subresource: str) -> bool:
         """Whether some policy with a binding may match."""
-        return self._bound.concern(kind, operation, subresource)
+        phases: tuple[Phase, ...] = ("mutating", "validating")
+        return any(self._bound.candidates(phase, kind, operation, subresource) for phase in phases)
 
     # --- matching ---
 
     def _matched(self, phase: Phase, call: Call, attributes: Attributes) -> Iterator[_Matched]:
         labels = self._namespace_labels(attributes)
-        for policy in self._bound.policies(phase):
+        for policy in self._bound.candidates(phase, call.kind, attributes.operation, attributes.subresource):
             kind = self._kind(policy.match, call, attributes)
             if kind is None or not policy.match.selects(attributes, labels):
                 continue
