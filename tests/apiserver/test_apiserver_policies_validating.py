@@ -36,6 +36,7 @@ def test_a_failed_validation_denies_in_the_documented_words(http: Http, bind: Bi
     assert answer.json["message"] == f'configmaps "a" is forbidden: {text}'
     assert answer.json["details"]["causes"] == [{"message": text}]
     assert create(http, a="1").status == 201
+    assert "tortie_apiserver_admission_policies_refused 1\n" in http("GET", "/metrics").data.decode()
 
 
 @pytest.mark.parametrize(

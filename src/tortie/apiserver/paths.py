@@ -137,12 +137,14 @@ class Paths:
         return web.Response(body=render.encode(tree, output), content_type=output.media)
 
     def _metrics(self, _request: web.Request) -> web.Response:
-        """Counters of the store, in Prometheus' text form."""
-        store = self.context.store
+        """Counters of the store, of aggregation and of admission, in Prometheus' text form."""
+        store, admission = self.context.store, self.context.admission
         lines = [f"tortie_apiserver_store_{name} {value}" for name, value in store.statistics().items()]
         if self.context.aggregator is not None:
             counts = self.context.aggregator.statistics()
             lines += [f"tortie_apiserver_aggregation_{name} {value}" for name, value in counts.items()]
+        if admission is not None:
+            lines += [f"tortie_apiserver_admission_{name} {value}" for name, value in admission.statistics().items()]
         for name, collection in store.collections.items():
             label = f'{{collection="{name}"}}'
             lines.append(f"tortie_apiserver_objects{label} {len(collection.records)}")

@@ -24,6 +24,8 @@ Object = dict[str, Any]
 class Policies(Protocol):
     """Admission policies in CEL: they wait for nobody, but for a webhook that converts the object for them."""
 
+    def statistics(self) -> dict[str, int]: ...
+
     def concern(self, kind: Kind, operation: str, subresource: str) -> bool:
         """Whether some policy with a binding may match."""
 
@@ -44,6 +46,10 @@ class Admission:
 
     async def close(self) -> None:
         await self.webhooks.close()
+
+    def statistics(self) -> dict[str, int]:
+        policies = self.policies.statistics() if self.policies is not None else {}
+        return {**self.webhooks.statistics(), **policies}
 
 
 def _of(call: Call) -> Admission | None:
