@@ -15,14 +15,6 @@ from tortie.apiserver.schema.node import Node
 Object = dict[str, Any]
 META = "io.k8s.apimachinery.pkg.apis.meta.v1"
 _V2_DROPPED = frozenset({"nullable", "oneOf", "anyOf", "not", "allOf", "default", "example", "discriminator", "xml"})
-_TEXTS = {
-    "apiVersion": "The version of the API that this object is written in, such as v1 or apps/v1.",
-    "kind": "The kind of this object, in CamelCase.",
-    "metadata": "Name, namespace, labels and what else every object has.",
-    "spec": "What is wanted.",
-    "status": "What is; written by the system.",
-    "items": "The objects of the list.",
-}
 
 
 def type_name(name: str) -> str:
@@ -80,14 +72,12 @@ class Writer:
 
     def _struct(self, name: str) -> Object:
         node = dsl.types()[name]
-        texts = dsl.descriptions()
         schema: Object = {"type": "object"}
-        if texts.get(name):
-            schema["description"] = texts[name]
+        if text := dsl.description(name):
+            schema["description"] = text
         properties: Object = {}
         for field, below in node.properties.items():
-            text = texts.get(f"{name}.{field}", _TEXTS.get(field, ""))
-            properties[field] = self._property(below, text)
+            properties[field] = self._property(below, dsl.description(name, field))
         if properties:
             schema["properties"] = properties
         if node.required:
@@ -142,12 +132,11 @@ class Writer:
         source = dict(kind.schema.source or {"type": "object"})
         source = plain(source) if self.version == 2 else source
         properties = {
-            "apiVersion": {"type": "string", "description": _TEXTS["apiVersion"]},
-            "kind": {"type": "string", "description": _TEXTS["kind"]},
+            **_identity(),
             **dict(source.get("properties") or {}),
         }
         reference = self.reference("ObjectMeta")
-        text = _TEXTS["metadata"]
+        text = dsl.description("", "metadata")
         properties["metadata"] = (
             {"description": text, "allOf": [reference]} if self.version == 3 else {"description": text, **reference}
         )
@@ -164,12 +153,13 @@ class Writer:
             "description": f"A list of {kind.kind} objects.",
             "required": ["items"],
             "properties": {
-                "apiVersion": {"type": "string", "description": _TEXTS["apiVersion"]},
-                "kind": {"type": "string", "description": _TEXTS["kind"]},
-                "metadata": meta,
+                **_identity(),
+                "metadata": {"description": dsl.description("", "listMetadata"), "allOf": [meta]}
+                if self.version == 3
+                else {"description": dsl.description("", "listMetadata"), **meta},
                 "items": {
                     "type": "array",
-                    "description": _TEXTS["items"],
+                    "description": dsl.description("", "items"),
                     "items": {"$ref": self.prefix + kind_name(kind)},
                 },
             },
@@ -178,6 +168,10 @@ class Writer:
         if f"{META}.ListMeta" not in self.definitions:
             self.builtin("ListMeta")
         return name
+
+
+def _identity() -> Object:
+    return {field: {"type": "string", "description": dsl.description("", field)} for field in ("apiVersion", "kind")}
 
 
 def plain(schema: Any) -> Any:

@@ -2,7 +2,7 @@
 
 In: `types/*.txt`, one block per type, one line per field: its protobuf number (0: none; 2.19: field 19 of an inlined
 message 2), name (`*` required, `?` zero is kept apart from absent), type, then how lists merge. Out: `Node` trees by
-type name, parsed once per process. Descriptions are in `types/descriptions.txt` and are read only when OpenAPI is
+type name, parsed once per process. Descriptions are in `types/descriptions*.txt` and are read only when OpenAPI is
 asked for.
 
 Types: string int int64 number bool bytes time microtime quantity intstr object any; [T] a list, {T} a map.
@@ -89,7 +89,7 @@ def types() -> dict[str, Node]:
     found: dict[str, Node] = {}
     folder = resources.files("tortie.apiserver") / "types"
     for file in sorted(folder.iterdir(), key=lambda f: f.name):
-        if not file.name.endswith(".txt") or file.name == "descriptions.txt":
+        if not file.name.endswith(".txt") or file.name.startswith("descriptions"):
             continue
         for line in file.read_text().splitlines():
             words = line.split()
@@ -119,11 +119,25 @@ def types() -> dict[str, Node]:
 
 @functools.cache
 def descriptions() -> dict[str, str]:
-    """Texts for `kubectl explain`: `Type` or `Type.field` to a sentence."""
-    text = (resources.files("tortie.apiserver") / "types" / "descriptions.txt").read_text()
-    found = {}
-    for line in text.splitlines():
-        key, _, sentence = line.partition(": ")
-        if sentence:
-            found[key] = sentence
+    """Texts for `kubectl explain`: `Type` or `Type.field` to a sentence; `*.field` for fields of any other type."""
+    folder = resources.files("tortie.apiserver") / "types"
+    found: dict[str, str] = {}
+    for file in sorted(folder.iterdir(), key=lambda f: f.name):
+        if file.name.startswith("descriptions"):
+            for line in file.read_text().splitlines():
+                key, _, sentence = line.partition(": ")
+                if sentence:
+                    found[key] = sentence
     return found
+
+
+def description(type_name: str, field: str = "") -> str:
+    """The text for a type, or for a field of it."""
+    texts = descriptions()
+    if field:
+        if field == "metadata" and type_name.endswith("List"):
+            field = "listMetadata"
+        return texts.get(f"{type_name}.{field}") or texts.get(f"*.{field}", "")
+    if type_name not in texts and type_name.endswith("List"):
+        return f"A list of objects of the kind {type_name.removesuffix('List')}."
+    return texts.get(type_name, "")
