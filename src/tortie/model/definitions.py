@@ -73,7 +73,8 @@ def definitions(group: str) -> Iterator[Object]:
 def _schema(resource: Resource[Any], *, stored: bool) -> Object:
     schema = deepcopy(openapi_schema(resource))
     # The API server knows what metadata is, and refuses descriptions of it.
-    schema["properties"]["metadata"] = {"type": "object"}
+    metadata: Object = {"type": "object"}
+    schema["properties"]["metadata"] = metadata
     if stored:
         for path, field in STORAGE_FIELDS.get(resource.plural, {}).items():
             place = _place(schema, path)
@@ -86,6 +87,8 @@ def _schema(resource: Resource[Any], *, stored: bool) -> Object:
                 place.update(deepcopy(dict(check.keywords)))
             else:
                 place.setdefault("x-kubernetes-validations", []).append(check.as_validation())
+                if check.field == ".metadata.name":
+                    metadata["properties"] = {"name": {"type": "string"}}
     # An object without a spec has nothing that could be missing in it.
     if "required" in schema["properties"].get("spec", {}):
         schema["required"] = ["spec"]

@@ -10,7 +10,6 @@ import json
 import re
 import uuid
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from typing import Any
 
 from tortie.apiserver import errors
@@ -19,6 +18,7 @@ from tortie.apiserver.cel.values import CelError
 from tortie.apiserver.errors import Cause
 from tortie.apiserver.schema import node as n
 from tortie.apiserver.schema.node import Node
+from tortie.model import formats
 
 _MISSING: Any = object()
 
@@ -286,8 +286,9 @@ def _cidr(text: str) -> bool:
 _DURATION = re.compile(r"^[+-]?(\d+(\.\d*)?(ns|us|µs|ms|s|m|h|d|w|\s|minutes?|hours?|days?|seconds?))+$|^0$")
 _HOST = re.compile(r"^[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?(\.[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?)*$")
 _FORMATS: dict[str, Callable[[str], Any]] = {
-    "date-time": datetime.fromisoformat,
-    "datetime": datetime.fromisoformat,
+    "date-time": formats.time,
+    "datetime": formats.time,
+    "byte": lambda v: not formats.base64_problem(v),
     "date": lambda v: bool(re.match(r"^\d{4}-\d{2}-\d{2}$", v)),
     "ipv4": ipaddress.IPv4Address,
     "ipv6": lambda v: "%" not in v and ipaddress.IPv6Address(v),

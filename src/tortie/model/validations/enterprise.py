@@ -1,9 +1,12 @@
 """Kinds of the Enterprise edition (spec/resources.md 1.4). In: nothing. Out: tables for the package."""
 
+from typing import Any
+
 from tortie.model.v3.clusters import RemoteClusterConfigurationSpec
 from tortie.model.validations.rule import (
     DNS_LABEL,
     DURATION,
+    INTERFACE,
     NAME,
     NO_GLOBAL,
     PORT_NUMBER,
@@ -168,6 +171,14 @@ _BFD: Rules = {
     },
 }
 
+
+def _family(pattern: str, version: str) -> dict[str, Any]:
+    hop = {"properties": {"nextHop": {"anyOf": [{"format": version}, {"maxLength": 0}]}}}
+    return {"properties": {"destination": {"pattern": pattern}, "action": hop}}
+
+
+_ROUTE = limit(anyOf=[_family("^[^:]*$", "ipv4"), _family(":", "ipv6")])
+_INTERFACE_NAME = limit(minLength=1, pattern=INTERFACE.keywords["pattern"])
 _SAME_SELECTOR = limit(x_kubernetes_list_type="map", x_kubernetes_list_map_keys=["nodeSelector"])
 _NETWORK: Rules = {
     "spec": (
@@ -178,7 +189,12 @@ _NETWORK: Rules = {
     ),
     "spec.vrf.hostConfig": (_SAME_SELECTOR,),
     "spec.vrf.hostConfig[].nodeSelector": (limit(default=""),),
+    "spec.vrf.hostConfig[].hostInterfaces[].name": (_INTERFACE_NAME,),
+    "spec.vrf.hostConfig[].staticRoutes[]": (_ROUTE,),
     "spec.l2Bridge.hostConfig": (_SAME_SELECTOR,),
+    "spec.l2Bridge.hostConfig[].bridge.existingBridge.name": (_INTERFACE_NAME,),
+    "spec.l2Bridge.hostConfig[].hostConnections[].trunkPort.interface.name": (_INTERFACE_NAME,),
+    "spec.l2Bridge.vlans[].subnets[].routes[]": (_ROUTE,),
     "spec.l2Bridge.hostConfig[].nodeSelector": (limit(default=""),),
     "spec.l2Bridge.hostConfig[].bridge": (_one_of("existingBridge", "managedBridge"),),
     "spec.l2Bridge.hostConfig[].bridge.existingBridge": (
@@ -207,6 +223,8 @@ _CONNECTION = {
 
 
 def _unset(attribute: str, field: str) -> str:
+    if attribute == "k8s_client_qps":
+        return f"!has(self.{field})"
     if attribute == "k8s_insecure_skip_tls_verify":
         return f"!self.?{field}.orValue(false)"
     return f"self.?{field}.orValue('') == ''"
@@ -222,14 +240,18 @@ _REMOTE: Rules = {
         *(
             forbidden(
                 f"{_unset(attribute, field)} || (!has(self.clusterAccessSecret) &&"
-                f" self.?datastoreType.orValue('') == '{store}')",
+                f" self.?datastoreType.orValue('etcdv3') == '{store}')",
                 f"is for datastoreType {store} without clusterAccessSecret only",
                 f".{field}",
             )
             for attribute, field in _CONNECTION.items()
             for store in ("etcdv3" if attribute.startswith("etcd_") else "kubernetes",)
         ),
-    )
+    ),
+    "spec.clusterAccessSecret": tuple(
+        required(f"self.?{field}.orValue('') != ''", f"the {field} of the Secret is required", f".{field}")
+        for field in ("name", "namespace")
+    ),
 }
 
 # --- recommendations, the console and the firewall ------------------------------------------------------------------
@@ -247,6 +269,7 @@ _SETTING: Rules = {
         Rule(
             "!has(self.spec) || self.metadata.name.startsWith(self.spec.group + '.')",
             "must begin with the name of the group and a dot",
+            ".metadata.name",
         ),
     ),
     "spec": (
@@ -285,7 +308,14 @@ TABLES: dict[str, Rules] = {
     "globalthreatfeeds": _FEED,
     "licensekeys": {"": (singleton(),), "spec.token": (_NOT_EMPTY,)},
     "managedclusters": {
-        "": (Rule("self.metadata.name != 'cluster'", "the name cluster is reserved for this cluster itself"),),
+        "": (
+            Rule(
+                "self.metadata.name != 'cluster'",
+                "the name cluster is reserved for this cluster itself",
+                ".metadata.name",
+            ),
+        ),
+        "spec.operatorNamespace": (limit(anyOf=[{"maxLength": 0}, DNS_LABEL.keywords]),),
         "spec.installationManifest": (
             Rule("self == oldSelf || self == ''", "cannot be changed: the server makes it at creation"),
         ),

@@ -328,6 +328,7 @@ _TIERS: Rules = {
         Rule(
             "self.metadata.name.size() <= 63 && !self.metadata.name.contains('.')",
             "the name of a tier must be no more than 63 characters without a dot",
+            ".metadata.name",
         ),
         *(_built_in(name, order, action) for name, (order, action) in BUILT_IN_TIERS.items()),
     )

@@ -59,7 +59,9 @@ def required(rule: str, message: str, field: str = "") -> Rule:
 
 def singleton(name: str = "default") -> Rule:
     """For the root of a kind with one object."""
-    return Rule(f"self.metadata.name == '{name}'", f"the only object of this kind must be named {name}", "")
+    return Rule(
+        f"self.metadata.name == '{name}'", f"the only object of this kind must be named {name}", ".metadata.name"
+    )
 
 
 # --- formats --------------------------------------------------------------------------------------------------------
