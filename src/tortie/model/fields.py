@@ -64,6 +64,11 @@ def constant(value: Any) -> Any:
     return msgspec.field(default_factory=lambda: value)
 
 
+def required_map() -> Any:
+    """The default of a field that is a map and that the schema requires: a new empty one, which is written."""
+    return msgspec.field(default_factory=lambda: {})  # noqa: PIE807  # dict itself is omitted
+
+
 def empty_map() -> Any:
     """The default of a field that is a map: a new empty one, which is not written."""
     return msgspec.field(default_factory=dict)

@@ -72,8 +72,9 @@ class Condition(ApiStruct, frozen=True, kw_only=True):
         str | None, doc("When the status changed last.", format="date-time", required=True)
     ] = None
     observed_generation: Annotated[
-        int, doc("The generation of the object that the condition was computed from.", format="int64", minimum=0)
-    ] = 0
+        int | None,
+        doc("The generation of the object that the condition was computed from.", format="int64", minimum=0),
+    ] = None
 
 
 class ObjectReference(ApiStruct, frozen=True, kw_only=True):

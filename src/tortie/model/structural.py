@@ -51,16 +51,34 @@ class Check:
 
     def add(self, path: str, value: Any, message: str, type_: ErrorType = "Invalid", *, unfit: bool = False) -> None:
         self.unfit |= unfit
-        if len(self.errors) < MOST_ERRORS:
-            self.errors.append(FieldError(path, value, message, type_))
+        collect(self.errors, path, value, message, type_)
 
     def wrong_type(self, path: str, value: Any, wanted: str) -> None:
         found = _NAMES.get(type(value), "null")
         self.add(path, found, f'{path} in body must be of type {wanted}: "{found}"', "TypeInvalid", unfit=True)
 
 
+def collect(errors: list[FieldError], path: str, value: Any, message: str, type_: ErrorType) -> None:
+    """Adds an error to those of an object, of a length that can be read: an object with a million mistakes, or with one
+    in a text of a megabyte, must not become an answer of a hundred megabytes."""
+    if len(errors) < MOST_ERRORS:
+        errors.append(FieldError(path[:_LONGEST], _short(value), message[:_LONGEST], type_))
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if len(value) <= _LONGEST else f"{value[:_LONGEST]}…"
+    if isinstance(value, dict):
+        return "object"
+    if isinstance(value, list | tuple):
+        scalars = len(value) <= _MOST_ITEMS and not any(isinstance(item, dict | list) for item in value)
+        return [_short(item) for item in value] if scalars else "array"
+    return value
+
+
 MOST_ERRORS = 256
-"""More are not told: an object with a million mistakes must not become an answer of a hundred megabytes."""
+_MOST_ITEMS = 16
+_LONGEST = 2048
 _NAMES = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer", float: "number"}
 _GREATEST = sys.float_info.max
 _INTEGERS = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
@@ -115,7 +133,8 @@ def _object(schema: Schema, value: Any, path: str, check: Check) -> Any:
         elif item is not None:
             result[name] = apply(properties[name], item, inner, check)
     for name, inner_schema in properties.items():
-        if name not in result and "default" in inner_schema:
+        # An empty text is how clients with typed objects write an absent field.
+        if "default" in inner_schema and result.get(name, "") == "":
             result[name] = inner_schema["default"]
     for name in schema.get("required", ()):
         if name not in result:
@@ -165,7 +184,6 @@ def _string(schema: Schema, value: str, path: str, check: Check) -> None:
     allowed = schema.get("enum")
     if allowed is not None and value not in allowed:
         words = ", ".join(json.dumps(word) for word in allowed if word)
-        # An empty text is how clients with typed objects write an absent field.
         if value:
             check.add(path, value, f"supported values: {words}", "NotSupported")
         return

@@ -30,7 +30,7 @@ _SETTINGS = {
 _MINUTE, _FIVE_MINUTES = 60.0, 300.0
 _MOST_MINUTES = 2
 _ALERTS_PATH = "/api/v2/alerts"
-_URL = re.compile(r"https?://[^\s/]+\S*")
+_URL = re.compile(r"https?://[^\s/]\S*")
 _PLACEHOLDER = re.compile(r"\$\{([^{}]*)\}|\$\{")
 _JSON_PATH = re.compile(r"\$(?:\.\.?(?:[^\s.\[\]()'\"]+)|\[(?:\"[^\"]*\"|\*|-?[0-9]+(?::-?[0-9]*)?)\])*")
 

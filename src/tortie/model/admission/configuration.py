@@ -71,9 +71,8 @@ def default_kube_controllers_configuration(obj: Object, mode: ServingMode) -> No
     """The aggregated server writes every default; natively they are worked out when the controllers start."""
     if mode is ServingMode.AGGREGATED:
         with contextlib.suppress(msgspec.ValidationError):  # which the next step reports
-            obj["spec"] = msgspec.to_builtins(
-                with_defaults(msgspec.convert(obj["spec"], KubeControllersConfigurationSpec))
-            )
+            spec = with_defaults(msgspec.convert(obj["spec"], KubeControllersConfigurationSpec))
+            obj["spec"] = msgspec.json.decode(msgspec.json.encode(spec))
 
 
 def check_kube_controllers_configuration(configuration: KubeControllersConfiguration, problems: Problems) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from tortie.model import formats, query
 from tortie.model.selector import SelectorError, parse
 from tortie.model.serving import ServingMode
-from tortie.model.structural import MOST_ERRORS, ErrorType, FieldError
+from tortie.model.structural import ErrorType, FieldError, collect
 
 
 class Problems:
@@ -26,8 +26,7 @@ class Problems:
         return self.mode is ServingMode.AGGREGATED
 
     def add(self, path: str, value: Any, message: str, type_: ErrorType = "Invalid") -> None:
-        if len(self.errors) < MOST_ERRORS:
-            self.errors.append(FieldError(path, value, message, type_))
+        collect(self.errors, path, value, message, type_)
 
     def required(self, path: str, message: str = "") -> None:
         self.add(path, None, message, "Required")
@@ -48,6 +47,9 @@ class Problems:
     def selector(self, path: str, value: str, *, allow_global: bool = False) -> None:
         """A selector; global() is for the namespaceSelector of rules alone."""
         if not value:
+            return
+        if len(value) > MAX_SELECTOR:
+            self.add(path, value, f"must be no more than {MAX_SELECTOR} characters")
             return
         if not allow_global and "global(" in value:
             self.add(path, value, "global() may be used only in the namespaceSelector of a rule")
@@ -115,3 +117,5 @@ class Problems:
 
 
 MAX_ANNOTATIONS = 256 * 1024
+MAX_SELECTOR = 64 * 1024
+"""For the fields whose schema has no limit of its own."""

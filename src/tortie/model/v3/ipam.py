@@ -8,7 +8,7 @@ from typing import Annotated
 
 import msgspec
 
-from tortie.model.fields import UNIQUE, ApiStruct, Object, constant, doc, empty_map
+from tortie.model.fields import UNIQUE, ApiStruct, Object, constant, doc, empty_map, required_map
 from tortie.model.meta import Condition, ObjectMeta
 
 ENCAPSULATION_MODES = ["Never", "Always", "CrossSubnet"]
@@ -126,8 +126,9 @@ class IPAMConfigurationSpec(ApiStruct, frozen=True, kw_only=True):
         ),
     ] = msgspec.field(default="", name="kubeVirtVMAddressPersistence")
     ip_cooldown_seconds: Annotated[
-        int, doc("Seconds that a released address rests before it is assigned again.", minimum=0, maximum=1200)
-    ] = 0
+        int,
+        doc("Seconds that a released address rests before it is assigned again.", minimum=0, maximum=1200, default=0),
+    ] = constant(0)
 
 
 class IPAMConfiguration(Object, frozen=True, kw_only=True):
@@ -190,7 +191,7 @@ class IPAMHandleSpec(ApiStruct, frozen=True, kw_only=True):
     handle_id: Annotated[str, doc("The handle, exactly as given.", required=True)] = ""
     block: Annotated[
         dict[str, int], doc("How many addresses the handle holds in each block, by CIDR.", required=True)
-    ] = empty_map()
+    ] = required_map()
     deleted: Annotated[bool, doc("True while the handle is being deleted.")] = False
 
 

@@ -19,7 +19,7 @@ class NamespaceRecommendations(ApiStruct, frozen=True, kw_only=True):
     selector: Annotated[
         str,
         doc("Selector on the names and labels of the namespaces.", maxLength=4096, required=True),
-    ] = ""
+    ] = constant("")
     tier_name: Annotated[str, doc("Tier of the recommended policies.", default="namespace-isolation")] = ""
     intra_namespace_pass_through_traffic: Annotated[
         bool, doc("Whether traffic inside a namespace is passed to the next tier.", default=False)
@@ -30,7 +30,9 @@ class HostEndpointRecommendations(ApiStruct, frozen=True, kw_only=True):
     recommendation_status: Annotated[
         str, doc("Whether policies are recommended for host endpoints.", enum=_ON_OFF, default="Disabled")
     ] = ""
-    selector: Annotated[str, doc("Selector on the labels of the host endpoints.", maxLength=4096, required=True)] = ""
+    selector: Annotated[str, doc("Selector on the labels of the host endpoints.", maxLength=4096, required=True)] = (
+        constant("")
+    )
     tier_name: Annotated[str, doc("Tier of the recommended policies.", default="hostendpoint-isolation")] = ""
 
 
@@ -42,10 +44,10 @@ class PolicyRecommendationScopeSpec(ApiStruct, frozen=True, kw_only=True):
     stabilization_period: Annotated[
         str, doc("How long a recommendation must stay unchanged to count as stable.", default="10m")
     ] = ""
-    max_rules: Annotated[int, doc("How many rules a recommendation may have.", minimum=0, default=20)] = 0
+    max_rules: Annotated[int | None, doc("How many rules a recommendation may have.", minimum=0, default=20)] = None
     policies_learning_cut_off: Annotated[
-        int, doc("How many recommendations may be in learning at once.", minimum=0, default=20)
-    ] = 0
+        int | None, doc("How many recommendations may be in learning at once.", minimum=0, default=20)
+    ] = None
     namespace_spec: Annotated[NamespaceRecommendations | None, doc("Recommendations for namespaces.")] = None
     host_endpoint_spec: Annotated[HostEndpointRecommendations | None, doc("Recommendations for host endpoints.")] = None
 

@@ -40,7 +40,9 @@ class CISBenchmark(ApiStruct, frozen=True, kw_only=True):
     high_threshold: Annotated[int | None, doc("Percentage of passed tests from which a node is good.")] = None
     med_threshold: Annotated[int | None, doc("Percentage of passed tests from which a node is fair.")] = None
     include_unscored_tests: Annotated[bool, doc("Whether tests without a score count.")] = False
-    num_failed_tests: Annotated[int, doc("How many of the tests that fail most often are named.", minimum=0)] = 0
+    num_failed_tests: Annotated[int | None, doc("How many of the tests that fail most often are named.", minimum=0)] = (
+        None
+    )
     results_filters: Annotated[tuple[CISResultsFilter, ...], doc("Which tests count.")] = ()
 
 

@@ -120,7 +120,7 @@ def dns_server_problem(value: str) -> str:
 
 
 def _is_port(text: str) -> bool:
-    return text.isascii() and text.isdigit() and 1 <= int(text) <= 65535
+    return text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 65535
 
 
 def _proto_port(item: ProtoPort, where: str) -> Iterator[Problem]:
