@@ -99,8 +99,7 @@ def _feed(http: FeedHTTP, problems: Problems) -> None:
         problems.add(f"{path}.url", http.url, "must be a URL that begins with http:// or https://")
     _values(f"{path}.headers", http.headers, problems)
     form = http.format
-    if sum(part is not None for part in (form.newline_delimited, form.json, form.csv)) > 1:
-        problems.add(f"{path}.format", None, "must have at most one of newlineDelimited, json and csv")
+    problems.one_of(f"{path}.format", form, optional=True)
     if form.json is not None and not _JSON_PATH.fullmatch(form.json.path):
         problems.add(
             f"{path}.format.json.path",
@@ -111,8 +110,7 @@ def _feed(http: FeedHTTP, problems: Problems) -> None:
     if csv is None:
         return
     path += ".format.csv"
-    if (csv.field_num is None) == (not csv.field_name):
-        problems.add(path, None, "must have exactly one of fieldNum and fieldName")
+    problems.one_of(path, csv, "fieldNum", "fieldName")
     if csv.field_name and not csv.header:
         problems.add(f"{path}.header", False, "must be true when fieldName is set")
     if csv.record_size is not None and csv.disable_record_size_validation:
@@ -158,8 +156,7 @@ def _values(path: str, values: Sequence[NamedValue], problems: Problems) -> None
             continue
         if item.value:
             problems.forbidden(f"{where}.value", "cannot be set together with valueFrom")
-        if (item.value_from.config_map_key_ref is None) == (item.value_from.secret_key_ref is None):
-            problems.add(f"{where}.valueFrom", None, "must have exactly one of configMapKeyRef and secretKeyRef")
+        problems.one_of(f"{where}.valueFrom", item.value_from)
 
 
 def _at_least(path: str, value: str | None, least: float, problems: Problems) -> None:

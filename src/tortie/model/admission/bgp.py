@@ -206,10 +206,8 @@ def _filter_rule(rule: BGPFilterRule, path: str, version: int, problems: Problem
     if rule.operations and rule.action != "Accept":
         problems.forbidden(f"{path}.operations", "only a rule with action Accept can change routes")
     for index, operation in enumerate(rule.operations):
-        kinds = [operation.add_community, operation.prepend_as_path, operation.set_priority]
         where = f"{path}.operations[{index}]"
-        if sum(kind is not None for kind in kinds) != 1:
-            problems.add(where, None, "must have exactly one of addCommunity, prependASPath and setPriority")
+        problems.one_of(where, operation)
         if operation.add_community is not None:
             value = operation.add_community.value
             if message := _filter_community_problem(value):

@@ -1,9 +1,7 @@
 """ClusterNetworkPolicies: the rules that go beyond their schema (spec/resources.md 4.4).
 
-For admission. In: decoded objects. Out: problems with their paths. Every "exactly one of these fields" is here.
+For admission. In: decoded objects. Out: problems with their paths.
 """
-
-from typing import Any
 
 from tortie.model import formats
 from tortie.model.admission.kubernetes import check_label_selector
@@ -36,7 +34,7 @@ def check_cluster_network_policy(policy: ClusterNetworkPolicy, problems: Problem
 
 
 def _selection(peer: Subject | IngressPeer | EgressPeer, path: str, problems: Problems) -> None:
-    _exactly_one(peer, path, problems)
+    problems.one_of(path, peer)
     if peer.namespaces is not None:
         check_label_selector(f"{path}.namespaces", peer.namespaces, problems)
     if peer.pods is not None:
@@ -50,7 +48,7 @@ def _pods(pods: NamespacedPods, path: str, problems: Problems) -> None:
 
 
 def _protocol(protocol: Protocol, path: str, problems: Problems) -> None:
-    _exactly_one(protocol, path, problems)
+    problems.one_of(path, protocol)
     for field, ports in (("tcp", protocol.tcp), ("udp", protocol.udp), ("sctp", protocol.sctp)):
         if ports is not None and ports.destination_port is not None:
             _port(ports.destination_port, f"{path}.{field}.destinationPort", problems)
@@ -61,14 +59,6 @@ def _protocol(protocol: Protocol, path: str, problems: Problems) -> None:
 
 
 def _port(port: DestinationPort, path: str, problems: Problems) -> None:
-    _exactly_one(port, path, problems)
+    problems.one_of(path, port)
     if port.range is not None and port.range.start > port.range.end:
         problems.add(f"{path}.range", f"{port.range.start}-{port.range.end}", "start must not be greater than end")
-
-
-def _exactly_one(value: Any, path: str, problems: Problems) -> None:
-    names = dict(zip(value.__struct_fields__, value.__struct_encode_fields__, strict=True))
-    present = [name for attribute, name in names.items() if getattr(value, attribute) is not None]
-    if len(present) != 1:
-        found = f"has {' and '.join(present)}" if present else "has none of them"
-        problems.add(path, found, f"must have exactly one of {', '.join(names.values())}")

@@ -109,8 +109,7 @@ def _milliseconds_problem(value: str) -> str:
 
 def check_network(network: Network, problems: Problems) -> None:
     spec = network.spec
-    if (spec.vrf is None) == (spec.l2_bridge is None):
-        problems.add("spec", None, "must have exactly one of vrf and l2Bridge")
+    problems.one_of("spec", spec, "vrf", "l2Bridge")
     if spec.vrf is not None:
         _node_selectors("spec.vrf.hostConfig", [item.node_selector for item in spec.vrf.host_config], problems)
         for index, host in enumerate(spec.vrf.host_config):
@@ -152,8 +151,7 @@ def _bridge(bridge: L2Bridge, problems: Problems) -> None:
         if host.bridge is None:
             continue
         existing = host.bridge.existing_bridge
-        if (existing is None) == (host.bridge.managed_bridge is None):
-            problems.add(path, None, "must have exactly one of existingBridge and managedBridge")
+        problems.one_of(path, host.bridge)
         if existing is not None:
             needed(f"{path}.existingBridge.name", existing.name, problems)
             problems.text(f"{path}.existingBridge.name", existing.name, formats.interface_problem)
@@ -172,8 +170,7 @@ def _bridge(bridge: L2Bridge, problems: Problems) -> None:
         if item.vlan is None:
             continue
         span = item.vlan.range
-        if (item.vlan.id is None) == (span is None):
-            problems.add(path, None, "must have exactly one of id and range")
+        problems.one_of(path, item.vlan)
         if span is not None and (span.start or 0) > (span.end or 0):
             problems.add(f"{path}.range.end", span.end, f"must not be less than start {span.start}")
 
@@ -238,8 +235,7 @@ def check_ui_settings(settings: UISettings, problems: Problems) -> None:
     spec = settings.spec
     needed("spec.group", spec.group, problems)
     needed("spec.description", spec.description, problems)
-    if sum(part is not None for part in (spec.view, spec.layer, spec.dashboard)) != 1:
-        problems.add("spec", None, "must have exactly one of view, layer and dashboard")
+    problems.one_of("spec", spec, "view", "layer", "dashboard")
     for index, item in enumerate(spec.view.host_aggregation_selectors if spec.view is not None else ()):
         needed(f"spec.view.hostAggregationSelectors[{index}].name", item.name, problems)
         problems.selector(f"spec.view.hostAggregationSelectors[{index}].selector", item.selector)

@@ -34,6 +34,15 @@ class Problems:
     def forbidden(self, path: str, message: str) -> None:
         self.add(path, None, message, "Forbidden")
 
+    def one_of(self, path: str, part: Any, *fields: str, optional: bool = False) -> None:
+        """An error unless exactly one of these fields of a struct is set, or none if optional; of all by default."""
+        attributes = dict(zip(part.__struct_encode_fields__, part.__struct_fields__, strict=True))
+        fields = fields or tuple(attributes)
+        present = [field for field in fields if getattr(part, attributes[field]) not in (None, "")]
+        if len(present) != 1 and (present or not optional):
+            found = f"has {' and '.join(present)}" if present else "has none of them"
+            self.add(path, found, f"must have {'at most' if optional else 'exactly'} one of {', '.join(fields)}")
+
     def text(self, path: str, value: str, problem: Callable[[str], str]) -> None:
         """An error if the value is there and the format check has something to say."""
         if value and (message := problem(value)):

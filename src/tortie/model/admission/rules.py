@@ -198,8 +198,8 @@ def _http(http: HTTPMatch, rule: Rule, place: _Place, problems: Problems) -> Non
         problems.add(f"{place.path}.protocol", rule.protocol, "a rule that matches HTTP needs protocol TCP or none")
     for index, entry in enumerate(http.paths):
         where = f"{path}.paths[{index}]"
+        problems.one_of(where, entry)
         if bool(entry.exact) == bool(entry.prefix):
-            problems.add(where, entry.exact, "must have exactly one of exact and prefix")
             continue
         field, value = ("exact", entry.exact) if entry.exact else ("prefix", entry.prefix)
         if not value.startswith("/") or _BAD_PATH.search(value):
