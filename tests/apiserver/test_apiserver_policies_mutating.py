@@ -65,6 +65,15 @@ def test_mutations_follow_one_another_and_see_each_other(http: Http, bind: Bind)
     assert create(http).json["metadata"]["labels"] == {"n": "xxxx"}
 
 
+def test_a_policy_is_matched_with_what_those_before_it_made(http: Http, bind: Bind) -> None:
+    label = apply("Object{metadata: Object.metadata{labels: {'team': 'net'}}}")
+    bind({"mutations": [label]}, phase="Mutating", name="a-first")
+    chosen = {"resourceRules": [CREATES], "objectSelector": {"matchLabels": {"team": "net"}}}
+    seen = apply("Object{data: {'seen': 'yes'}}")
+    bind({"matchConstraints": chosen, "mutations": [seen]}, phase="Mutating", name="b-second")
+    assert create(http, k="v").json["data"] == {"k": "v", "seen": "yes"}
+
+
 def test_reinvocation_shows_a_policy_what_came_after_it(http: Http, bind: Bind) -> None:
     seen = "string(has(object.data) && has(object.data.later))"
     look = apply(f"Object{{data: {{'seen': {seen}}}}}".replace("data: {", "data: {"))

@@ -66,16 +66,19 @@ class PolicyEngine:
 
     # --- matching ---
 
-    def _matched(self, phase: Phase, call: Call, attributes: Attributes) -> Iterator[_Matched]:
+    def _candidates(self, phase: Phase, call: Call, attributes: Attributes) -> tuple[Policy, ...]:
+        return self._bound.candidates(phase, call.kind, attributes.operation, attributes.subresource)
+
+    def _matched(self, policy: Policy, call: Call, attributes: Attributes) -> Iterator[_Matched]:
+        """The bindings of a policy that want the request."""
         labels = self._namespace_labels(attributes)
-        for policy in self._bound.candidates(phase, call.kind, attributes.operation, attributes.subresource):
-            kind = self._kind(policy.match, call, attributes)
-            if kind is None or not policy.match.selects(attributes, labels):
-                continue
-            for binding in policy.bindings:
-                own = self._kind(binding.match, call, attributes)
-                if own is not None and binding.match.selects(attributes, labels):
-                    yield _Matched(policy, binding, kind)
+        kind = self._kind(policy.match, call, attributes)
+        if kind is None or not policy.match.selects(attributes, labels):
+            return
+        for binding in policy.bindings:
+            own = self._kind(binding.match, call, attributes)
+            if own is not None and binding.match.selects(attributes, labels):
+                yield _Matched(policy, binding, kind)
 
     def _kind(self, match: Match, call: Call, attributes: Attributes) -> Kind | None:
         registry = self._context.registry
@@ -119,7 +122,8 @@ class PolicyEngine:
         audited: list[Object] = []
         denied: tuple[_Matched, _Refusal] | None = None
         requests: dict[str, Object] = {}
-        for matched in self._matched("validating", call, attributes):
+        policies = self._candidates("validating", call, attributes)
+        for matched in (m for policy in policies for m in self._matched(policy, call, attributes)):
             version = matched.kind.api_version
             if version not in requests:
                 requests[version] = await attributes_of.request(attributes, matched.kind, "")
@@ -178,15 +182,15 @@ class PolicyEngine:
             return None
         current = attributes
         left: dict[tuple[str, str], Object | None] = {}
+        policies = self._candidates("mutating", call, attributes)
         for turn in (1,) if again else (0, 1):
-            for matched in list(self._matched("mutating", call, current)):
-                place = (matched.policy.name, matched.binding.name)
-                if turn and not matched.policy.reinvoke:
-                    continue
-                if turn and not again and (place not in left or left[place] == current.obj):
-                    continue
-                current = await self._mutate_one(matched, call, current)
-                left[place] = current.obj
+            for policy in policies if not turn else (p for p in policies if p.reinvoke):
+                for matched in self._matched(policy, call, current):
+                    place = (policy.name, matched.binding.name)
+                    if turn and not again and (place not in left or left[place] == current.obj):
+                        continue
+                    current = await self._mutate_one(matched, call, current)
+                    left[place] = current.obj
         return current.obj
 
     async def _mutate_one(self, matched: _Matched, call: Call, attributes: Attributes) -> Attributes:
