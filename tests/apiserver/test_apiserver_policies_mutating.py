@@ -114,6 +114,9 @@ def _webhook(http: Http, server: WebhookServer) -> None:
         (apply("Object{metadata: Object.metadata{labels: {'a': object.data.missing}}}"), "no such key"),
         (patches("[JSONPatch{op: 'remove', path: '/data/none'}]"), "JSON patch cannot be applied"),
         (patches("[JSONPatch{op: 'odd', path: '/data/none'}]"), "JSON patch cannot be applied"),
+        (patches("[JSONPatch{op: 'replace', path: '/data/k', value: 1}]"), "data.k: expected a string"),
+        (patches("[JSONPatch{op: 'replace', path: '/metadata/name', value: 'b'}]"), "metadata.name may not be changed"),
+        (patches("[JSONPatch{op: 'replace', path: '', value: [1]}]"), "something that is not an object"),
     ],
 )
 def test_a_mutation_that_cannot_be_made_fails_the_request(

@@ -220,13 +220,11 @@ class PolicyEngine:
         value = evaluation.plain(mutation.program)
         shown = await between(attributes.obj, call.kind, matched.kind)
         assert shown is not None
-        if mutation.kind == "JSONPatch":
-            changed = mutations.patched(shown, value)
-        else:
-            schema, custom = matched.kind.schema, matched.kind.custom
-            if attributes.place.object_kind != call.kind.kind:
-                schema, custom = dsl.types().get(attributes.place.object_kind, FREE), False
-            changed = mutations.applied(shown, value, schema, custom=custom)
+        schema, custom = matched.kind.schema, matched.kind.custom
+        if attributes.place.object_kind != call.kind.kind:
+            schema, custom = dsl.types().get(attributes.place.object_kind, FREE), False
+        change = mutations.patched if mutation.kind == "JSONPatch" else mutations.applied
+        changed = change(shown, value, schema, custom=custom)
         back = await between(changed, matched.kind, call.kind)
         assert back is not None
         return back

@@ -20,8 +20,8 @@ class MutationError(Exception):
     """The value of the expression cannot change this object."""
 
 
-def patched(obj: Object, operations: Any) -> Object:
-    """The object after a JSON patch."""
+def patched(obj: Object, operations: Any, schema: Node, *, custom: bool) -> Object:
+    """The object after a JSON patch. custom: values of wrong types are left to the kind's validation."""
     if not isinstance(operations, list):
         raise MutationError("the expression must give a list of JSONPatch")
     try:
@@ -30,6 +30,11 @@ def patched(obj: Object, operations: Any) -> Object:
         raise MutationError(f"JSON patch cannot be applied: {error}") from None
     if not isinstance(changed, dict) or not isinstance(changed.get("metadata", {}), dict):
         raise MutationError("the JSON patch makes something that is not an object")
+    try:
+        prune(schema, copy.deepcopy(changed), [], strict_types=not custom)
+    except TypeMismatch as mismatch:
+        raise MutationError(f"the JSON patch gives a field a wrong value: {mismatch}") from None
+    _refuse_renaming(obj, changed)
     return changed
 
 
@@ -47,7 +52,15 @@ def applied(obj: Object, configuration: Any, schema: Node, *, custom: bool) -> O
     if unknown:
         raise MutationError(f"invalid ApplyConfiguration: .{unknown[0]}: field not declared in schema")
     merged: Object = copy.deepcopy(fieldset.merge(schema, obj, wanted))
+    _refuse_renaming(obj, merged)
     return merged
+
+
+def _refuse_renaming(before: Object, after: Object) -> None:
+    for field in ("name", "namespace"):
+        have, wanted = ((o.get("metadata") or {}).get(field) or "" for o in (before, after))
+        if have != wanted:
+            raise MutationError(f"metadata.{field} may not be changed from {have!r} to {wanted!r}")
 
 
 def _refuse_atomic(node: Node, value: Any, path: str) -> None:
