@@ -349,6 +349,18 @@ def test_a_websocket_goes_through_both_ways(shared_api_server: ApiServer, http: 
     assert sent["Sec-WebSocket-Protocol"] == "v5.channel.k8s.io", "a token in a sub-protocol stays here"
 
 
+def test_an_upgrade_that_the_other_server_refuses_is_refused_here(http: Http, backend: Backend) -> None:
+    headers = {"Connection": "Upgrade", "Upgrade": "SPDY/3.1"}
+    answer = http("GET", f"{READINGS}/r/redirect", headers=headers)
+    assert answer.status == 302
+    assert "Location" not in answer.headers
+    backend.healthy = False
+    try:
+        assert http("GET", READINGS, headers=headers).status in {500, 503}
+    finally:
+        backend.healthy = True
+
+
 def test_redirects_of_the_other_server_are_not_followed_or_shown(http: Http, backend: Backend) -> None:
     refused = http("GET", f"{READINGS}/redirect")
     assert refused.status == 502

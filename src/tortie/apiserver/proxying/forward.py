@@ -134,7 +134,7 @@ class Forwarder:
         self._contexts: dict[tuple[bytes, bool], ssl.SSLContext] = {}
         self._kept: aiohttp.ClientSession | None = None
         self._single: aiohttp.ClientSession | None = None
-        self.counts = {"forwarded": 0, "unreachable": 0, "active": 0, "upgraded": 0}
+        self.counts = {"forwarded": 0, "unreachable": 0, "active": 0, "upgraded": 0, "connected": 0}
 
     def tls(self, target: Target) -> ssl.SSLContext:
         """TLS with the front-proxy certificate, and trust in what the APIService says."""
@@ -257,31 +257,63 @@ class Forwarder:
         lines = [f"{request.method} {_path(request)} HTTP/1.1", *(f"{k}: {v}" for k, v in headers.items())]
         if any("\r" in line or "\n" in line for line in lines):
             raise errors.bad_request("a header has a line break")
+        problem: BaseException = OSError("no address")
+        for address in found:
+            try:
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    back, to_server = await asyncio.open_connection(
+                        *address, ssl=self.tls(target), server_hostname=target.server_name, limit=1 << 20
+                    )
+                break
+            except OSError as error:
+                problem = error
+        else:
+            return self._unreachable(target, problem)
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                back, to_server = await asyncio.open_connection(
-                    *found[0], ssl=self.tls(target), server_hostname=target.server_name, limit=1 << 20
-                )
+            async with asyncio.timeout(ANSWER_SECONDS):
                 to_server.write("\r\n".join(lines).encode() + b"\r\n\r\n")
                 head = await back.readuntil(b"\r\n\r\n")
         except (OSError, EOFError, asyncio.LimitOverrunError) as error:
+            to_server.close()
             return self._unreachable(target, error)
-        try:
-            status = int(head.split(b" ", 2)[1])
-            if status != 101:
+        status = _status(head)
+        if status != 101:
+            try:
                 return await _refused(head, back, status)
-            self.counts["upgraded"] += 1
+            finally:
+                to_server.close()
+        try:
             client, to_client = upgrade.take_over(request)
-            to_client.write(head)
+        except ConnectionError:
+            to_server.close()
+            raise
+        to_client.write(head)
+        self.counts["upgraded"] += 1
+        # The request is answered; what follows may last for hours and holds nothing of the server but two connections.
+        self.context.spawn(self._relay(client, to_client, back, to_server), f"upgraded connection to {target.name}")
+        return web.Response(status=101)
+
+    async def _relay(
+        self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter,
+        back: asyncio.StreamReader, to_server: asyncio.StreamWriter,
+    ) -> None:  # fmt: skip
+        self.counts["connected"] += 1
+        try:
             await upgrade.both_ways(client, to_client, back, to_server)
         finally:
+            self.counts["connected"] -= 1
             to_server.close()
-        return web.Response()
 
     def _unreachable(self, target: Target, error: BaseException) -> web.Response:
         self.counts["unreachable"] += 1
         _log.warning("cannot reach the server of %s: %s", target.name, error or type(error).__name__)
         return refusal(503, f"error trying to reach service: {error or type(error).__name__}")
+
+
+def _status(head: bytes) -> int:
+    """The status code of an answer's head; 502 for what is no HTTP."""
+    first = head.split(b" ", 2)
+    return int(first[1]) if len(first) == 3 and first[0].startswith(b"HTTP/1.") and first[1].isdigit() else 502
 
 
 async def _refused(head: bytes, back: asyncio.StreamReader, status: int) -> web.Response:
