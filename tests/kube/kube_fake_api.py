@@ -52,7 +52,7 @@ class FakeApi:
 
     @property
     def config(self) -> ClusterConfig:
-        return ClusterConfig(server=f"http://127.0.0.1:{self.port}")
+        return ClusterConfig(server=f"http://127.0.0.1:{self.port}", calico_api_group="projectcalico.org/v3")
 
     # --- state ---------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
-"""Labs of other shapes: an overlay without BGP, and IPv6 alone. Each is made, tried and removed."""
+"""Labs of other shapes: an overlay without BGP, IPv6 alone, the aggregated API. Each is made, tried and removed."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -12,12 +13,25 @@ NAMESPACES = ("x", "y")
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 
-@pytest.fixture(params=[("shape-vx", "vxlan", "dual"), ("shape-six", "none", "ipv6")], ids=["vxlan", "ipv6"])
+AGGREGATED = pytest.param(
+    ("shape-agg", "none", "ipv4", "aggregated"),
+    id="aggregated",
+    marks=pytest.mark.skipif(not os.environ.get("TORTIE_LONG"), reason="takes a minute; TORTIE_LONG=1 runs it"),
+)
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(("shape-vx", "vxlan", "dual", "native"), id="vxlan"),
+        pytest.param(("shape-six", "none", "ipv6", "native"), id="ipv6"),
+        AGGREGATED,
+    ]
+)
 def shaped(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    name, encapsulation, family = request.param
+    name, encapsulation, family, mode = request.param
     tortie("lab", "down", "--name", name, "--quiet")
     options = ("--nodes", "2", "--no-demo", "--quiet", "--encapsulation", encapsulation, "--ip-family", family)
-    tortie("lab", "up", "--name", name, *options)
+    tortie("lab", "up", "--name", name, *options, "--api-mode", mode)
     lab = open_lab(name, str(new_kubectl()))
     yield lab
     lab.close()
@@ -45,6 +59,10 @@ spec:
             destination.namespace != "x" or (source.namespace == "y" and (protocol, port) == ("tcp", 80))
         )
     )
+    if shaped.layout.spec.aggregated:
+        stored = shaped.kubectl("get", "networkpolicies.crd.projectcalico.org", "-n", "x", "-o", "name").stdout
+        assert stored.strip().endswith("/from-y")
+        assert "10.244." in shaped.kubectl("get", "ipamblocks.crd.projectcalico.org").stdout
     if shaped.layout.spec.encapsulation == "vxlan":
         assert "vxlan.calico" in shaped.on_node("node-1", "ip", "route")
         assert "bird" not in shaped.on_node("node-1", "ls", "/etc/service/enabled")

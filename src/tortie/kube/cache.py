@@ -276,8 +276,9 @@ class Cache(Generic[T]):
 
     async def _stream_initial(self) -> None:
         """The list as a stream of events (sendInitialEvents): the server needs no second copy of it in memory."""
+        resource = await self._client.served(self.resource)
         request = requests.watch(
-            self.resource,
+            resource,
             self._namespace,
             resource_version="",
             label_selector=self._label_selector,
@@ -287,7 +288,7 @@ class Cache(Generic[T]):
         )
         objects: dict[ObjectKey, T] = {}
         bad: dict[ObjectKey, Undecodable] = {}
-        async with aclosing(self._client.watch_batches(self.resource, request, silence=self._silence)) as stream:
+        async with aclosing(self._client.watch_batches(resource, request, silence=self._silence)) as stream:
             if await self._collect(stream, objects, bad):
                 return
         raise Invalid(0, "NoInitialEvents", "the server ended the initial events before they were complete")
@@ -326,15 +327,16 @@ class Cache(Generic[T]):
         """One watch from a version on, until it ends; notes when it opened and whether it brought anything."""
         self._watches += 1
         shortest, longest = self._watch_seconds
+        resource = await self._client.served(self.resource)
         request = requests.watch(
-            self.resource,
+            resource,
             self._namespace,
             resource_version=version or "0",
             label_selector=self._label_selector,
             field_selector=self._field_selector,
             timeout_seconds=round(shortest + (longest - shortest) * self._choose()),
         )
-        async with aclosing(self._client.watch_batches(self.resource, request, silence=self._silence)) as stream:
+        async with aclosing(self._client.watch_batches(resource, request, silence=self._silence)) as stream:
             async for batch in stream:
                 if self._opened_at is None:
                     self._opened_at = time.monotonic()

@@ -19,7 +19,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 import tortie
-from tortie.kube import credentials, requests
+from tortie.kube import credentials, requests, serving
 from tortie.kube.config import ClusterConfig
 from tortie.kube.credentials import CredentialError
 from tortie.kube.errors import ApiError, NotFound, TooManyRequests, Unauthorized, Unavailable, from_response
@@ -59,6 +59,7 @@ class Client:
         self._back = asyncio.Event()
         self._prober: asyncio.Task[None] | None = None
         self._probe_interval = 0.25
+        self._mode = serving.told(config.calico_api_group)
         self._requests = 0
         self._errors = 0
         self._watches = 0
@@ -105,12 +106,27 @@ class Client:
             with contextlib.suppress(ApiError, RuntimeError):
                 await self.raw("GET", "/readyz", deadline=5.0)
 
+    async def served(self, resource: Resource[T]) -> Resource[T]:
+        """The resource as this cluster serves it: Calico's address management is stored elsewhere behind an
+        aggregated API server. The cluster is asked once, by the first who needs to know."""
+        if not serving.concerned(resource):
+            return resource
+        if self._mode is None:
+            try:
+                self._mode = serving.seen(await self.raw("GET", "/apis"))
+            except ApiError as error:
+                self._mode = serving.refused(error)
+            except msgspec.DecodeError as error:
+                raise Unavailable(0, "BadAnswer", f"GET /apis: {error}") from error
+        return serving.served(resource, self._mode)
+
     # --- verbs -------------------------------------------------------------------------------------------------
 
     async def get(
         self, resource: Resource[T], name: str, namespace: str | None = None, *, subresource: str | None = None
     ) -> T:
         """Reads one object. Raises NotFound."""
+        resource = await self.served(resource)
         return await self._one(resource, requests.get(resource, name, namespace, subresource))
 
     async def find(self, resource: Resource[T], name: str, namespace: str | None = None) -> T | None:
@@ -134,6 +150,7 @@ class Client:
     ) -> ObjectList[T]:
         """Reads a collection in one request. With a limit, `continue_` of the result leads to the next page.
         Objects that do not decode are in `undecodable`."""
+        resource = await self.served(resource)
         request = requests.list_(
             resource,
             namespace,
@@ -159,6 +176,7 @@ class Client:
         field_manager: str = "",
     ) -> T:
         """Creates an object (a struct or plain JSON) and gives it back as stored. Raises AlreadyExists, Invalid."""
+        resource = await self.served(resource)
         request = requests.create(resource, obj, namespace, subresource=subresource, field_manager=field_manager)
         return await self._one(resource, request)
 
@@ -166,6 +184,7 @@ class Client:
         self, resource: Resource[T], obj: Any, subresource: str | None = None, *, field_manager: str = ""
     ) -> T:
         """Replaces an object. Raises Conflict when its resource version is not the latest."""
+        resource = await self.served(resource)
         return await self._one(resource, requests.update(resource, obj, subresource, field_manager=field_manager))
 
     async def patch(
@@ -181,6 +200,7 @@ class Client:
         force: bool = False,
     ) -> T:
         """Changes part of an object; see `requests.patch`."""
+        resource = await self.served(resource)
         request = requests.patch(
             resource,
             name,
@@ -229,6 +249,7 @@ class Client:
         propagation_policy: PropagationPolicy | None = None,
     ) -> None:
         """Deletes an object. Raises NotFound, and Conflict when a precondition does not hold."""
+        resource = await self.served(resource)
         request = requests.delete(
             resource,
             name,
@@ -272,6 +293,7 @@ class Client:
         ApiError when the watch cannot start, Unavailable when the connection breaks; an ERROR event in the stream
         is yielded, not raised.
         """
+        resource = await self.served(resource)
         request = requests.watch(
             resource,
             namespace,
@@ -289,7 +311,8 @@ class Client:
     async def watch_batches(
         self, resource: Resource[T], request: Request, *, silence: float | None = 180.0
     ) -> AsyncGenerator[Sequence[WatchEvent[T]], None]:
-        """The events of `watch`, those that arrived together in one list; first an empty one: the watch is open."""
+        """The events of `watch`, those that arrived together in one list; first an empty one: the watch is open.
+        resource: as the cluster serves it (`served`), like the request."""
         decode = codec(resource).frame
         splitter = LineSplitter()
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=silence)

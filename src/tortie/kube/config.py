@@ -11,7 +11,7 @@ import os
 import ssl
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote
@@ -76,7 +76,8 @@ class Impersonation:
 @dataclass(frozen=True, slots=True, repr=False)
 class ClusterConfig:
     """One cluster and one identity. server: base URL without a trailing slash. ca, client_certificate, client_key:
-    PEM bytes or paths of files. proxy_url: the HTTP proxy that leads to the server."""
+    PEM bytes or paths of files. proxy_url: the HTTP proxy that leads to the server. calico_api_group: CALICO_API_GROUP,
+    by which an administrator says how Calico's objects are served; the server is asked otherwise."""
 
     server: str
     ca: bytes | Path | None = None
@@ -95,6 +96,7 @@ class ClusterConfig:
     proxy_url: str | None = None
     source: str = ""
     context: str | None = None
+    calico_api_group: str = ""
 
     def __repr__(self) -> str:
         return f"ClusterConfig(server={self.server!r}, source={self.source!r})"
@@ -166,6 +168,10 @@ def load(
     """Finds the configuration: the given file; else KUBECONFIG (colon-separated, first entry wins); else the
     in-cluster service account; else ~/.kube/config. Raises ConfigError naming what is missing."""
     env = os.environ if environ is None else environ
+    return replace(_found(kubeconfig, context, env), calico_api_group=env.get("CALICO_API_GROUP", ""))
+
+
+def _found(kubeconfig: str | None, context: str | None, env: Mapping[str, str]) -> ClusterConfig:
     if kubeconfig:
         return _from_files([Path(kubeconfig)], context, env)
     paths = [Path(p) for p in env.get("KUBECONFIG", "").split(os.pathsep) if p]

@@ -11,6 +11,7 @@ from typing import Any, Generic, Literal, TypeVar, cast
 import msgspec
 
 from tortie.kube.errors import Status
+from tortie.model.packing import STORAGE_GROUP
 from tortie.model.resource import Resource
 from tortie.service.run import garbage_paused
 
@@ -81,17 +82,21 @@ class _RawFrame(msgspec.Struct, frozen=True):
 
 
 class Codec(Generic[T]):
-    """Decoders for one struct type, built once per type (see `codec`)."""
+    """Decoders for one struct type, built once per type (see `codec`). strict False: text that says a number or a
+    truth value stands for it."""
 
-    def __init__(self, type_: type[T]) -> None:
-        self.one: msgspec.json.Decoder[T] = msgspec.json.Decoder(type_)
+    def __init__(self, type_: type[T], *, strict: bool = True) -> None:
+        self.one: msgspec.json.Decoder[T] = msgspec.json.Decoder(type_, strict=strict)
         self._list: Any = msgspec.json.Decoder(
             msgspec.defstruct(
                 "List",
                 [("metadata", _ListMeta, _ListMeta()), ("items", list[type_] | None, None)],  # type: ignore[valid-type]  # a type made at run time
-            )
+            ),
+            strict=strict,
         )
-        self._frame: Any = msgspec.json.Decoder(msgspec.defstruct("Frame", [("type", str), ("object", type_)]))
+        self._frame: Any = msgspec.json.Decoder(
+            msgspec.defstruct("Frame", [("type", str), ("object", type_)]), strict=strict
+        )
 
     def list(self, body: bytes) -> ObjectList[T]:
         """Decodes a list; objects that do not fit are reported beside the others. Raises msgspec.DecodeError when
@@ -151,14 +156,14 @@ _status = msgspec.json.Decoder(Status)
 
 
 @lru_cache(maxsize=256)
-def _codec(type_: Any) -> Codec[Any]:
-    return Codec(type_)
+def _codec(type_: Any, strict: bool) -> Codec[Any]:
+    return Codec(type_, strict=strict)
 
 
 def codec(resource: Resource[T]) -> Codec[T]:
     """The codec of a resource's struct."""
     type_: Any = resource.type
-    return cast(Codec[T], _codec(type_))
+    return cast(Codec[T], _codec(type_, resource.group != STORAGE_GROUP))
 
 
 def key_of(obj: Any) -> ObjectKey:

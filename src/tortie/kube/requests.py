@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from tortie.model.packing import STORAGE_GROUP, is_direct, plain
 from tortie.model.resource import Resource
 
 PatchType = Literal["merge", "json", "strategic", "apply"]
@@ -199,5 +200,7 @@ def applied(resource: Resource[Any], obj: Any) -> dict[str, Any]:
 def as_json(resource: Resource[Any], obj: Any) -> dict[str, Any]:
     """An object as the JSON that is sent: apiVersion and kind first, from the resource when it has none."""
     data: dict[str, Any] = dict(obj) if isinstance(obj, Mapping) else msgspec.to_builtins(obj)
+    if resource.group == STORAGE_GROUP and is_direct(resource):
+        data = plain(resource, data)
     head = {"apiVersion": data.get("apiVersion") or resource.api_version, "kind": data.get("kind") or resource.kind}
     return {**head, **{key: value for key, value in data.items() if key not in head}}

@@ -52,6 +52,13 @@ def command() -> None:
     help="none: routes by BGP. vxlan: an overlay that needs no BGP.",
 )
 @click.option("--api-port", type=click.IntRange(1, 65535), default=None, help="Port of the API server on 127.0.0.1.")
+@click.option(
+    "--api-mode",
+    type=click.Choice(["native", "aggregated"]),
+    default="native",
+    show_default=True,
+    help="Who serves projectcalico.org/v3: the API server itself, or calico-apiserver behind it.",
+)
 @click.option("--demo/--no-demo", default=True, show_default=True, help="Deploy the demo shop.")
 @click.option("--quiet", is_flag=True, help="No progress, no summary.")
 def up(quiet: bool, **options: Any) -> None:
@@ -190,7 +197,16 @@ def component_kill(name: str, node_name: str, component_name: str) -> None:
     kill(state.require(name), node_name, component_name)
 
 
-def _spec(*, name: str, nodes: int, ip_family: Any, encapsulation: Any, api_port: int | None, demo: bool) -> LabSpec:
+def _spec(
+    *,
+    name: str,
+    nodes: int,
+    ip_family: Any,
+    encapsulation: Any,
+    api_port: int | None,
+    api_mode: Any,
+    demo: bool,
+) -> LabSpec:
     """The specification of an existing lab wins where it cannot change; a contradiction is an error."""
     existing = state.load(name)
     if existing is None:
@@ -203,10 +219,17 @@ def _spec(*, name: str, nodes: int, ip_family: Any, encapsulation: Any, api_port
             encapsulation=encapsulation,
             api_port=api_port or 6443 + index,
             demo=demo,
+            api_mode=api_mode,
         )
     source = click.get_current_context().get_parameter_source
     spec = existing.spec
-    asked = {"nodes": nodes, "ip_family": ip_family, "encapsulation": encapsulation, "api_port": api_port}
+    asked = {
+        "nodes": nodes,
+        "ip_family": ip_family,
+        "encapsulation": encapsulation,
+        "api_port": api_port,
+        "api_mode": api_mode,
+    }
     for option, value in asked.items():
         given = source(option) is click.core.ParameterSource.COMMANDLINE
         if given and value != getattr(spec, option):

@@ -18,6 +18,8 @@ def service_directory(layout: Layout, machine: str, component: str) -> str:
     """The runit service directory of a component. Raises LabError naming the known ones."""
     if machine == CONTROL:
         known: tuple[str, ...] = ("apiserver", "controllers")
+        if layout.spec.aggregated:
+            known = (*known, "calico-apiserver")
         if component in known:
             return str(layout.machine_dir(CONTROL) / "services" / component)
     elif machine in layout.spec.node_names:

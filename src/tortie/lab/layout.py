@@ -20,6 +20,7 @@ FABRIC = "fabric"
 
 IPFamily = Literal["ipv4", "ipv6", "dual"]
 EncapsulationMode = Literal["none", "vxlan", "vxlan-cross-subnet"]
+ApiMode = Literal["native", "aggregated"]
 
 
 class LabSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -32,6 +33,17 @@ class LabSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     encapsulation: EncapsulationMode = "none"
     api_port: int = 6443
     demo: bool = True
+    api_mode: ApiMode = "native"
+
+    @property
+    def aggregated(self) -> bool:
+        """Whether projectcalico.org/v3 is served by calico-apiserver, behind the API server."""
+        return self.api_mode == "aggregated"
+
+    @property
+    def calico_api_port(self) -> int:
+        """Where calico-apiserver listens, on the control plane's address inside the lab."""
+        return 5443
 
     @property
     def node_names(self) -> list[str]:

@@ -18,7 +18,7 @@ import click
 from tortie.apiserver import pki
 from tortie.kube import config as kube_config
 from tortie.kube.client import Client
-from tortie.lab import bootstrap, machines, nodes, preflight, state, status, underlay
+from tortie.lab import aggregated, bootstrap, machines, nodes, preflight, state, status, underlay
 from tortie.lab.layout import CONTROL, LabSpec, Layout
 from tortie.lab.machines import ServiceDefinition
 from tortie.lab.progress import Progress
@@ -70,9 +70,12 @@ def _prepare_control(layout: Layout) -> pki.Authority:
     if layout.spec.ipv6:
         listen.append(f"[{layout.address_v6(1)}]:{layout.spec.api_port}")
     arguments = [item for address in listen for item in ("--listen", address)]
+    if layout.spec.aggregated:
+        aggregated.prepare(layout, authority)
     machines.write_services(
         _control_services(layout),
         [
+            *([aggregated.service(layout)] if layout.spec.aggregated else []),
             ServiceDefinition(
                 name="apiserver",
                 argv=[
@@ -82,6 +85,7 @@ def _prepare_control(layout: Layout) -> pki.Authority:
                     *arguments,
                     *("--advertise", layout.control_address),
                     *("--service-cidr", ",".join(layout.service_cidrs)),
+                    *("--api-mode", layout.spec.api_mode),
                 ],
             ),
             ServiceDefinition(
@@ -120,6 +124,11 @@ def _wait_for_api(layout: Layout, authority: pki.Authority) -> None:
 async def _cluster(layout: Layout, authority: pki.Authority, progress: Progress) -> None:
     async with Client(kube_config.load(str(layout.kubeconfig))) as client:
         discovery = bootstrap.Discovery(client)
+        if layout.spec.aggregated:
+            with progress.step("starting calico-apiserver behind it"):
+                await bootstrap.apply(client, discovery, aggregated.objects(layout, authority))
+                await aggregated.credentials(layout, client, authority)
+                await _until(lambda: aggregated.problems(client), "projectcalico.org/v3 did not become available")
         with progress.step("applying rights, pools and configuration"):
             await bootstrap.apply(client, discovery, bootstrap.cluster_objects(layout))
             await _credentials(layout, client, authority)

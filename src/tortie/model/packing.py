@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from tortie.model.catalog import BLOCK_AFFINITIES, CALICO, CALICO_GROUP, POLICIES
+from tortie.model.catalog import BLOCK_AFFINITIES, CALICO, CALICO_GROUP, IPAM_BLOCKS, IPAM_HANDLES, POLICIES
 from tortie.model.facts import Facts
 from tortie.model.names import reversed_uid
 from tortie.model.resource import Resource
@@ -50,6 +50,28 @@ def storage_resource(resource: Resource[Any]) -> Resource[dict[str, Any]]:
         short_names=(),
         facts=Facts(columns=resource.facts.columns, status=resource.facts.status),
     )
+
+
+_DIRECT = frozenset({IPAM_BLOCKS.plural, IPAM_HANDLES.plural, BLOCK_AFFINITIES.plural})
+
+
+def is_direct(resource: Resource[Any]) -> bool:
+    """Whether clients of an aggregated API server read and write the resource where it is stored, past that server."""
+    return resource.plural in _DIRECT and resource.group in (CALICO_GROUP, STORAGE_GROUP)
+
+
+def plain(resource: Resource[Any], obj: Object) -> Object:
+    """An object of such a resource (its storing form), as address management stores it: with nothing packed."""
+    result = {**obj, "apiVersion": resource.api_version, "kind": resource.kind}
+    if resource.plural == BLOCK_AFFINITIES.plural and isinstance(result.get("spec"), dict):
+        result["spec"] = _deleted_as_text(result["spec"])
+    return result
+
+
+def _deleted_as_text(spec: Object) -> Object:
+    """A stored affinity says in words whether it is being deleted."""
+    deleted = spec.get("deleted")
+    return {**spec, "deleted": "true" if deleted is True or deleted == "true" else "false"}
 
 
 def storage_names(resource: Resource[Any], name: str) -> tuple[str, ...]:
@@ -100,7 +122,7 @@ def pack(resource: Resource[Any], obj: Object, *, stored_name: str | None = None
     }
     rest = {field: value for field, value in obj.items() if field not in ("apiVersion", "kind", "metadata")}
     if resource.plural == BLOCK_AFFINITIES.plural and isinstance(rest.get("spec"), dict):
-        rest["spec"] = {**rest["spec"], "deleted": "true" if rest["spec"].get("deleted") else "false"}
+        rest["spec"] = _deleted_as_text(rest["spec"])
     return {"apiVersion": stored.api_version, "kind": stored.kind, "metadata": outer, **rest}
 
 
