@@ -1,5 +1,8 @@
 """An embedded API server in aggregated mode, `tortie calico-apiserver` beside it, and the APIService between them.
 
+The aggregated server has the rights of the manifest for real clusters, and no more. The bindings that let everybody
+through to policies and settings are left out, so that tests can grant that too.
+
 For tests of the aggregated server. In: a folder. Out: a `World`: kubectl and HTTP as anybody through the API server in
 front, HTTP straight to the aggregated server with the front proxy's certificate; processes end with the block.
 """
@@ -16,7 +19,7 @@ from typing import Any
 
 import yaml
 from apiserver_http import Http
-from tools import ApiServer, free_port, start_api_server
+from tools import ROOT, ApiServer, free_port, start_api_server
 
 from tortie.apiserver import pki
 from tortie.model.definitions import definitions
@@ -76,8 +79,10 @@ def until(condition: Any, seconds: float = 15.0, what: str = "") -> Any:
 def start_aggregated(
     front: ApiServer, folder: Path, *, port: int = 0, environment: dict[str, str] | None = None, ready: bool = True
 ) -> ApiServer:
-    """Starts `tortie calico-apiserver` on loopback with the front's administrator as its identity."""
+    """Starts `tortie calico-apiserver` on loopback, as its service account if there is one, else as administrator."""
     port = port or free_port()
+    account = front.data_dir / "calico-apiserver.kubeconfig"
+    identity = account if account.exists() else front.kubeconfig
     authority = pki.load_authority(*(front.data_dir / "pki" / f"ca.{suffix}" for suffix in ("crt", "key")))
     names = ["localhost", "127.0.0.1", "calico-api.calico-system.svc"]
     pair = pki.issue_server_certificate(authority, "calico-api", names)
@@ -87,7 +92,7 @@ def start_aggregated(
         process = subprocess.Popen(
             [sys.executable, "-m", "tortie.cli.main", "calico-apiserver", "--bind-address", "127.0.0.1",
              "--secure-port", str(port), "--tls-cert-file", str(folder / "tls.crt"),
-             "--tls-private-key-file", str(folder / "tls.key"), "--kubeconfig", str(front.kubeconfig)],
+             "--tls-private-key-file", str(folder / "tls.key"), "--kubeconfig", str(identity)],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **(environment or {})},
         )  # fmt: skip
     server = ApiServer(f"https://127.0.0.1:{port}", front.kubeconfig, front.data_dir, port, process)
@@ -112,6 +117,25 @@ def install_definitions(http: Http) -> None:
     """Every CustomResourceDefinition that the aggregated server stores in."""
     for definition in definitions("crd.projectcalico.org"):
         http.ok("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition)
+
+
+PASSES = ("calico-tiered-policy-passthrough", "calico-uisettings-passthrough")
+
+
+def give_rights(front: ApiServer) -> None:
+    """Applies the manifest's rights, and writes the service account's kubeconfig."""
+    manifest = (ROOT / "deploy/manifests/calico-apiserver-rbac.yaml").read_text()
+    documents = [
+        d
+        for d in yaml.safe_load_all(manifest)
+        if not (d["kind"] == "ClusterRoleBinding" and d["metadata"]["name"] in PASSES)
+    ]
+    front.kubectl("apply", "--validate=false", "-f", "-", stdin=yaml_of(*documents))
+    where = f"{SERVICE}/serviceaccounts/calico-apiserver/token"
+    token = Http(front).ok("POST", where, {"spec": {"expirationSeconds": 7200}})["status"]["token"]
+    config = yaml.safe_load(front.kubeconfig.read_text())
+    config["users"] = [{"name": config["users"][0]["name"], "user": {"token": token}}]
+    (front.data_dir / "calico-apiserver.kubeconfig").write_text(yaml.safe_dump(config))
 
 
 def register(http: Http, port: int, authority: bytes) -> None:
@@ -155,6 +179,7 @@ def world_in(folder: Path) -> Iterator[World]:
     try:
         http = Http(front)
         install_definitions(http)
+        give_rights(front)
         aggregated = start_aggregated(front, folder)
         try:
             register(http, aggregated.port, (data / "pki" / "ca.crt").read_bytes())

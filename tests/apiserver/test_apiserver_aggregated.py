@@ -4,16 +4,25 @@ What tiers allow is in test_apiserver_tiered_matrix.py; packing itself in tests/
 believed in test_apiserver_aggregated_trust.py.
 """
 
+import asyncio
 import json
 import threading
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from aggregated_world import V1, V3, World, policy, tier, until, yaml_of
 from apiserver_http import APPLY, JSON_PATCH, MERGE, STRATEGIC, Http
 
+from tortie.kube import config as kube_config
+from tortie.kube.cache import Cache
+from tortie.kube.client import Client
+from tortie.model.catalog import BLOCK_AFFINITIES
+from tortie.model.meta import ObjectMeta
 from tortie.model.names import reversed_uid
+from tortie.model.v3 import BlockAffinity
+from tortie.model.v3.ipam import BlockAffinitySpec
 
 POLICIES = f"{V3}/namespaces/default/networkpolicies"
 
@@ -337,6 +346,27 @@ def test_a_pool_that_goes_is_disabled_and_its_claims_are_released(http: Http) ->
     blocks = {b["metadata"]["name"]: b["spec"] for b in http.ok("GET", f"{V1}/ipamblocks")["items"]}
     assert set(blocks) == {"10-55-0-64-26"}
     assert "affinity" not in blocks["10-55-0-64-26"]
+
+
+async def test_address_management_is_stored_beside_the_server(aggregated: World, http: Http) -> None:
+    meta, spec = ObjectMeta(name="n-9"), BlockAffinitySpec(node="n", cidr="10.9.0.0/26", state="pending")
+    async with Client(kube_config.load(str(aggregated.front.kubeconfig))) as client:
+        seen: list[bool] = []
+        cache = Cache(client, BLOCK_AFFINITIES, on_change=lambda _key, new: seen.append(bool(new and new.spec.deleted)))
+        following = asyncio.create_task(cache.run())
+        made = await client.create(BLOCK_AFFINITIES, BlockAffinity(metadata=meta, spec=spec))
+        assert http.ok("GET", f"{V1}/blockaffinities/n-9")["spec"]["deleted"] == "false"
+        assert http.ok("GET", f"{V3}/blockaffinities/n-9")["spec"]["node"] == "n"
+        await client.update(
+            BLOCK_AFFINITIES, msgspec.structs.replace(made, spec=msgspec.structs.replace(spec, deleted=True))
+        )
+        assert (await client.get(BLOCK_AFFINITIES, "n-9")).spec.deleted
+        assert http.ok("GET", f"{V3}/blockaffinities/n-9")["spec"]["deleted"] is True
+        async with asyncio.timeout(10):
+            await cache.wait_for(lambda: True in seen)
+        await client.delete(BLOCK_AFFINITIES, "n-9", preconditions={"uid": made.metadata.uid})
+        assert not [a for a in (await client.list(BLOCK_AFFINITIES)).items if a.metadata.name == "n-9"]
+        following.cancel()
 
 
 def test_the_api_server_in_front_describes_what_is_served_behind(aggregated: World, http: Http) -> None:

@@ -6,109 +6,46 @@ so that each question is asked of the same policies. By default one kind of poli
 namespace only where a grant names one; TORTIE_LONG=1 asks about everything.
 """
 
-import json
-import os
-import ssl
+import base64
+import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import suppress
-from http.client import HTTPSConnection
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import pytest
-from aggregated_world import V3, World, tier
-from apiserver_http import MERGE, Http
-from tiered_oracle import CONTRADICTION, GRANTS, KINDS, SELECTORS, TIERS, Grant, scope
-from tools import ApiServer, api_server_in
+import yaml
+from aggregated_world import World, until
+from apiserver_http import Http
+from tiered_oracle import CONTRADICTION, GRANTS, KINDS, SELECTORS, scope
+from tiered_requests import (
+    HAS_EVERY_TIER,
+    LONG,
+    MOVES,
+    NAMES,
+    NAMESPACES,
+    PLURALS,
+    Session,
+    many,
+    one,
+    patch,
+    path_of,
+    places_of,
+    populate,
+    user,
+    watched,
+    where_to,
+)
+from tools import ROOT, ApiServer, api_server_in, free_port
 
-LONG = bool(os.environ.get("TORTIE_LONG"))
-PLURALS = tuple(KINDS) if LONG else ("networkpolicies",)
-NAMESPACES = ("mx-a", "mx-b")
-RBAC = "rbac.authorization.k8s.io"
-NAMES = {"default": ("d", "default.d"), "mx-net": ("p", "mx-net.p"), "mx-dev": ("q", "mx-dev.q")}
-"""tier: a policy with a bare name, and one with the old form."""
-MOVES = (("mx-net", "mx-dev"), ("mx-dev", "mx-net"), ("default", "mx-net"))
-HAS_EVERY_TIER = (*TIERS, "kube-admin", "kube-baseline")
-
-
-class Session:
-    """One user on one kept connection."""
-
-    def __init__(self, server: ApiServer, tls: ssl.SSLContext, headers: dict[str, str]) -> None:
-        self.connection = HTTPSConnection("127.0.0.1", server.port, context=tls, timeout=30)
-        self.headers = headers
-
-    def __call__(self, method: str, path: str, body: Any = None, content: str = "", **query: Any) -> tuple[int, Any]:
-        headers = {**self.headers, **({"Content-Type": content or "application/json"} if body is not None else {})}
-        data = json.dumps(body).encode() if body is not None else None
-        self.connection.request(method, path + ("?" + urlencode(query) if query else ""), data, headers)
-        answer = self.connection.getresponse()
-        raw = answer.read()
-        return answer.status, json.loads(raw) if raw.startswith(b"{") else None
-
-
-def path_of(plural: str, namespace: str, name: str = "") -> str:
-    where = f"{V3}/namespaces/{namespace}" if KINDS[plural] else V3
-    return f"{where}/{plural}/{name}".rstrip("/")
-
-
-def policy(name: str, in_tier: str) -> dict[str, Any]:
-    return {"metadata": {"name": name, "labels": {"mx": "1"}}, "spec": {"tier": in_tier, "selector": "all()"}}
-
-
-def places_of(plural: str, grant: Grant) -> tuple[str, ...]:
-    """The namespaces to ask about."""
-    if not KINDS[plural]:
-        return ("",)
-    return NAMESPACES if LONG or any(right.namespace for right in grant.rights) else NAMESPACES[:1]
-
-
-def user(grant: str, plural: str) -> str:
-    return f"{grant}.{plural}"
-
-
-def populate(http: Http) -> None:
-    """Tiers, namespaces, policies, and a user for each grant and kind."""
-    for name in TIERS[1:]:
-        http.ok("POST", f"{V3}/tiers", tier(name))
-    for namespace in NAMESPACES:
-        http.ok("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
-    for plural in PLURALS:
-        for namespace in NAMESPACES if KINDS[plural] else ("",):
-            for in_tier, names in NAMES.items():
-                for name in names:
-                    http.ok("POST", path_of(plural, namespace), policy(name, in_tier))
-        for name, grant in GRANTS.items():
-            give(http, user(name, plural), grant, plural)
-
-
-def give(http: Http, who: str, grant: Grant, plural: str) -> None:
-    by_namespace: dict[str, list[dict[str, Any]]] = {}
-    for namespace, rule in grant.rules(plural):
-        by_namespace.setdefault(namespace, []).append(rule)
-    for namespace, rules in by_namespace.items():
-        base = f"/apis/{RBAC}/v1" + (f"/namespaces/{namespace}" if namespace else "")
-        kind, roles, bindings = (
-            ("Role", "roles", "rolebindings") if namespace else ("ClusterRole", "clusterroles", "clusterrolebindings")
-        )
-        http.ok("POST", f"{base}/{roles}", {"metadata": {"name": who}, "rules": rules})
-        reference = {"apiGroup": RBAC, "kind": kind, "name": who}
-        subjects = [{"apiGroup": RBAC, "kind": "User", "name": who}]
-        binding = {"metadata": {"name": who}, "roleRef": reference, "subjects": subjects}
-        http.ok("POST", f"{base}/{bindings}", binding)
+from tortie.apiserver import pki
+from tortie.model.definitions import definitions
 
 
 @pytest.fixture(scope="module")
 def matrix(aggregated: World) -> World:
     populate(aggregated.admin)
     return aggregated
-
-
-@pytest.fixture(scope="module")
-def native(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    with api_server_in(tmp_path_factory.mktemp("native")) as server:
-        populate(Http(server))
-        yield server
 
 
 @pytest.mark.parametrize("plural", PLURALS)
@@ -169,107 +106,146 @@ def test_the_aggregated_server_judges_requests_on_collections(matrix: World, plu
     assert not wrong
 
 
-def one(ask: Session, verb: str, plural: str, namespace: str, name: str, in_tier: str) -> int:
-    path = path_of(plural, namespace, name)
-    dry = {"dryRun": "All"}
-    match verb:
-        case "get":
-            return ask("GET", path)[0]
-        case "create":
-            return ask("POST", path_of(plural, namespace), policy(name, in_tier), **dry)[0]
-        case "update":
-            changed = {**policy(name, in_tier), "spec": {"tier": in_tier, "selector": "all()", "order": 77}}
-            changed["metadata"]["resourceVersion"] = ask.headers.get("rv", "") or version(ask, path)
-            return ask("PUT", path, changed, **dry)[0]
-        case "patch":
-            return patch(ask, plural, namespace, name, {"spec": {"order": 77}})
-        case _:
-            return ask("DELETE", path, **dry)[0]
-
-
-VERSIONS: dict[tuple[int, str], str] = {}
-
-
-def version(ask: Session, path: str) -> str:
-    """The stored state of a policy, which no test changes; read once as the administrator."""
-    place = (ask.connection.port, path)
-    if place not in VERSIONS:
-        found = Session(_SERVERS[place[0]], _TLS[place[0]], _ADMIN[place[0]])("GET", path)[1]
-        VERSIONS[place] = found["metadata"]["resourceVersion"]
-    return VERSIONS[place]
-
-
-def patch(ask: Session, plural: str, namespace: str, name: str, change: dict[str, Any]) -> int:
-    return ask("PATCH", path_of(plural, namespace, name), change, MERGE, dryRun="All")[0]
-
-
-def where_to(plural: str, namespace: str) -> str:
-    return path_of(plural, namespace) if namespace or not KINDS[plural] else f"{V3}/{plural}"
-
-
-def query_of(selectors: tuple[str, str]) -> dict[str, str]:
-    return {k: v for k, v in zip(("labelSelector", "fieldSelector"), selectors, strict=True) if v}
-
-
-def watched(ask: Session, where: str, selectors: tuple[str, str], expected: Any) -> Any:
-    """The policies that a watch begins with, as many as are expected and what comes with them; or its refusal."""
-    connection = HTTPSConnection("127.0.0.1", ask.connection.port, context=_TLS[ask.connection.port or 0], timeout=10)
-    try:
-        query = urlencode({"watch": "1", "resourceVersion": "0", **query_of(selectors)})
-        connection.request("GET", f"{where}?{query}", headers=ask.headers)
-        answer = connection.getresponse()
-        if answer.status != 200:
-            return answer.status
-        events = [json.loads(answer.readline()) for _ in expected] if isinstance(expected, set) else []
-        assert connection.sock is not None
-        connection.sock.settimeout(0.03)
-        with suppress(TimeoutError):
-            events += [json.loads(line) for line in iter(answer.readline, b"")]
-        return marked([event["object"] for event in events])
-    finally:
-        connection.close()
-
-
-def marked(items: list[dict[str, Any]]) -> set[tuple[str, str]]:
-    metas = [item["metadata"] for item in items]
-    return {(m.get("namespace", ""), m["name"]) for m in metas if m.get("labels", {}).get("mx")}
-
-
-def many(ask: Session, verb: str, plural: str, namespace: str, selectors: tuple[str, str]) -> Any:
-    where = where_to(plural, namespace)
-    query = query_of(selectors)
-    code, found = ask("GET", where, **query) if verb == "list" else ask("DELETE", where, dryRun="All", **query)
-    return marked(found["items"]) if code == 200 else code
-
-
-_SERVERS: dict[int, ApiServer] = {}
-_TLS: dict[int, ssl.SSLContext] = {}
-_ADMIN: dict[int, dict[str, str]] = {}
-
-
 def aggregated_session(world: World, grant: str, plural: str) -> Session:
     """A user of the matrix, as the front proxy announces it."""
-    server = world.aggregated
-    if server.port not in _TLS:
-        _TLS[server.port] = world.straight().tls
-        _SERVERS[server.port] = server
-        _ADMIN[server.port] = {"X-Remote-User": "root", "X-Remote-Group": "system:masters"}
-    return Session(server, _TLS[server.port], {"X-Remote-User": user(grant, plural)})
+    admin = {"X-Remote-User": "root", "X-Remote-Group": "system:masters"}
+    return Session(world.aggregated.port, world.straight().tls, {"X-Remote-User": user(grant, plural)}, admin)
+
+
+@pytest.fixture(scope="module")
+def native(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    """The embedded server in native mode."""
+    with api_server_in(tmp_path_factory.mktemp("native")) as server:
+        populate(Http(server))
+        yield server
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    """An API server that knows Calico only from CustomResourceDefinitions, with `tortie webhooks` beside it."""
+    folder = tmp_path_factory.mktemp("plain")
+    with api_server_in(folder, args=("--api-mode", "aggregated")) as server:
+        http = Http(server)
+        for definition in definitions("projectcalico.org"):
+            http.ok("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition)
+        for name in ("default", "kube-admin", "kube-baseline"):
+            http.ok("POST", "/apis/projectcalico.org/v3/tiers", {"metadata": {"name": name}, "spec": {}})
+        populate(http)
+        authority = pki.load_authority(folder / "pki/ca.crt", folder / "pki/ca.key")
+        pair = pki.issue_server_certificate(authority, "calico-webhooks", ["127.0.0.1"])
+        (folder / "tls.crt").write_bytes(pair.certificate)
+        (folder / "tls.key").write_bytes(pair.key)
+        port = free_port()
+        (folder / "webhooks.port").write_text(str(port))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tortie.cli.main", "webhooks", "--bind-address", "127.0.0.1", "--port", str(port),
+             "--tls-cert-file", str(folder / "tls.crt"), "--tls-private-key-file", str(folder / "tls.key"),
+             "--kubeconfig", str(server.kubeconfig)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=(folder / "webhooks.log").open("wb"),
+        )  # fmt: skip
+        try:
+            until(lambda: _ready(server), 20, "the webhooks are ready")
+            http.ok("POST", f"{_ADMISSION}/validatingwebhookconfigurations", _configuration(port, authority.pem))
+            yield server
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+_ADMISSION = "/apis/admissionregistration.k8s.io/v1"
+
+
+def webhooks_of(server: ApiServer) -> Http:
+    """Requests to the webhooks beside a server."""
+    port = int((server.data_dir / "webhooks.port").read_text())
+    return Http(ApiServer("", server.kubeconfig, server.data_dir, port, server.process))
+
+
+def _ready(server: ApiServer) -> bool:
+    try:
+        return webhooks_of(server)("GET", "/readyz").status == 200
+    except OSError:
+        return False
+
+
+def _configuration(port: int, authority: bytes) -> dict[str, Any]:
+    """The configuration of the manifest for real clusters, leading to loopback."""
+    manifest = Path(ROOT / "deploy/manifests/calico-webhooks.yaml").read_text()
+    found: dict[str, Any] = next(
+        d for d in yaml.safe_load_all(manifest) if d["kind"] == "ValidatingWebhookConfiguration"
+    )
+    for webhook in found["webhooks"]:
+        path = webhook["clientConfig"]["service"]["path"]
+        webhook["clientConfig"] = {
+            "url": f"https://127.0.0.1:{port}{path}",
+            "caBundle": base64.b64encode(authority).decode(),
+        }
+    return found
 
 
 def native_session(server: ApiServer, grant: str, plural: str) -> Session:
     """A user of the matrix, impersonated by the administrator."""
-    if server.port not in _TLS:
-        _TLS[server.port] = Http(server).tls
-        _SERVERS[server.port] = server
-        _ADMIN[server.port] = {}
-    return Session(server, _TLS[server.port], {"Impersonate-User": user(grant, plural)})
+    return Session(server.port, Http(server).tls, {"Impersonate-User": user(grant, plural)}, {})
 
 
 @pytest.mark.parametrize("plural", PLURALS)
 @pytest.mark.parametrize("name", GRANTS)
 def test_the_embedded_server_judges_writes_in_native_mode(native: ApiServer, plural: str, name: str) -> None:
-    grant, ask = GRANTS[name], native_session(native, name, plural)
+    assert not wrong_writes(native_session(native, name, plural), plural, name)
+
+
+@pytest.mark.parametrize("plural", PLURALS)
+@pytest.mark.parametrize("name", GRANTS if LONG else list(GRANTS)[::2])
+def test_the_webhook_judges_writes_on_a_server_with_definitions_alone(plain: ApiServer, plural: str, name: str) -> None:
+    assert not wrong_writes(native_session(plain, name, plural), plural, name)
+
+
+def test_the_webhook_wants_tiers_that_exist_and_stay(plain: ApiServer) -> None:
+    http = Http(plain)
+    body = {"metadata": {"name": "lost"}, "spec": {"tier": "nowhere", "selector": "all()"}}
+    where = path_of("networkpolicies", "mx-a")
+    refused = http("POST", where, body)
+    assert (refused.status, refused.json["reason"]) == (403, "Forbidden")
+    assert "tier nowhere does not exist" in refused.json["message"]
+    held = {"metadata": {"name": "ending", "finalizers": ["example.com/hold"]}, "spec": {}}
+    http.ok("POST", "/apis/projectcalico.org/v3/tiers", held)
+    http.ok("DELETE", "/apis/projectcalico.org/v3/tiers/ending")
+    body["spec"]["tier"] = "ending"
+    until(lambda: "is being deleted" in http("POST", where, body).json.get("message", ""), 5, "the tier ends")
+
+
+def test_what_is_no_admission_review_is_refused(plain: ApiServer) -> None:
+    hooks = webhooks_of(plain)
+    review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {"uid": "u"}}
+    assert hooks("POST", "/rbac", review).status == 400
+    assert hooks("POST", "/rbac", {**review, "apiVersion": "admission.k8s.io/v1beta1"}).status == 400
+    assert hooks("POST", "/rbac", b"[" * 100_000).status == 400
+    assert hooks("POST", "/rbac", b"{}", content="application/yaml").status == 415
+    assert hooks("POST", "/rbac", b"x" * (3 * 1024 * 1024 + 1)).status == 413
+    assert hooks("GET", "/rbac").status == 405
+    assert hooks("POST", "/elsewhere", review).status == 404
+    resource = {"group": "apps", "version": "v1", "resource": "deployments"}
+    other = {"uid": "u", "operation": "CREATE", "userInfo": {}, "resource": resource, "object": {}}
+    answer = hooks.ok("POST", "/rbac", {**review, "request": other})
+    assert answer["response"] == {"uid": "u", "allowed": True}
+
+
+def test_cluster_information_is_written_by_calico_alone(plain: ApiServer) -> None:
+    http = Http(plain)
+    where = "/apis/projectcalico.org/v3/clusterinformations"
+    body = {"metadata": {"name": "default"}, "spec": {"datastoreReady": True}}
+    refused = http("POST", where, body)
+    assert (refused.status, refused.json["reason"]) == (405, "MethodNotAllowed")
+    node = {
+        "Impersonate-User": "system:serviceaccount:calico-system:calico-node",
+        "Impersonate-Group": "system:masters",
+    }
+    assert http("POST", where, body, headers=node).status == 201
+
+
+def wrong_writes(ask: Session, plural: str, name: str) -> list[Any]:
+    """What a server in native mode answers otherwise than the rules say."""
+    grant = GRANTS[name]
     wrong = []
     for namespace in places_of(plural, grant):
         for in_tier, policies in NAMES.items():
@@ -303,7 +279,7 @@ def test_the_embedded_server_judges_writes_in_native_mode(native: ApiServer, plu
         deleted = many(ask, "deletecollection", plural, namespace, ("mx", ""))
         if deleted != (everything if may else 403):
             wrong.append(("deletecollection", namespace, deleted, may))
-    assert not wrong
+    return wrong
 
 
 def test_the_matrix_is_about_something() -> None:
