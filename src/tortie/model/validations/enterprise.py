@@ -227,6 +227,8 @@ def _unset(attribute: str, field: str) -> str:
         return f"!has(self.{field})"
     if attribute == "k8s_insecure_skip_tls_verify":
         return f"!self.?{field}.orValue(false)"
+    if attribute == "k8s_client_qps":
+        return f"self.?{field}.orValue(0.0) == 0.0"
     return f"self.?{field}.orValue('') == ''"
 
 
