@@ -39,6 +39,7 @@ from tiered_requests import (
 from tools import ROOT, ApiServer, api_server_in, free_port
 
 from tortie.apiserver import pki
+from tortie.apiserver.calico import BUILT_IN_TIERS
 from tortie.model.definitions import definitions
 
 
@@ -128,8 +129,8 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
         http = Http(server)
         for definition in definitions("projectcalico.org"):
             http.ok("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition)
-        for name in ("default", "kube-admin", "kube-baseline"):
-            http.ok("POST", "/apis/projectcalico.org/v3/tiers", {"metadata": {"name": name}, "spec": {}})
+        for built_in in BUILT_IN_TIERS:
+            http.ok("POST", "/apis/projectcalico.org/v3/tiers", built_in)
         populate(http)
         authority = pki.load_authority(folder / "pki/ca.crt", folder / "pki/ca.key")
         pair = pki.issue_server_certificate(authority, "calico-webhooks", ["127.0.0.1"])
