@@ -93,23 +93,28 @@ def test_rights_count_within_ten_seconds_of_their_change(aggregated: World) -> N
     until(lambda: user("GET", TIERS).status == 200, 12, "the answer was forgotten")
 
 
-def test_a_change_of_trust_ends_the_process_and_a_touch_does_not(aggregated: World, tmp_path: Path) -> None:
+def test_a_change_of_trust_ends_the_process_and_a_touch_does_not(tmp_path: Path) -> None:
     where = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication"
-    http = aggregated.admin
-    server = start_aggregated(aggregated.front, tmp_path)
+    merge = "application/merge-patch+json"
+    data = tmp_path / "front"
+    data.mkdir()
+    front = start_api_server(data, args=("--api-mode", "aggregated"))
     try:
-        change: dict[str, Any] = {"metadata": {"annotations": {"touched": str(time.time())}}}
-        http.ok("PATCH", where, change, content="application/merge-patch+json")
-        assert Http(server)("GET", TIERS).status == 200
-        other = {"data": {"requestheader-group-headers": '["X-Remote-Group","X-Other-Group"]'}}
-        http.ok("PATCH", where, other, content="application/merge-patch+json")
-        assert server.process.wait(15) == 1
-        text = (tmp_path / "calico-apiserver.log").read_text()
-        assert "extension-apiserver-authentication has changed" in text
+        http = Http(front)
+        server = start_aggregated(front, tmp_path, ready=False)
+        try:
+            until(lambda: "serving" in (tmp_path / "calico-apiserver.log").read_text(), 20, "it serves")
+            http.ok("PATCH", where, {"metadata": {"annotations": {"touched": "yes"}}}, content=merge)
+            assert Http(server)("GET", "/livez").status == 200
+            other = {"data": {"requestheader-group-headers": '["X-Remote-Group","X-Other-Group"]'}}
+            http.ok("PATCH", where, other, content=merge)
+            assert server.process.wait(15) == 1
+            text = (tmp_path / "calico-apiserver.log").read_text()
+            assert text.count("extension-apiserver-authentication has changed") == 1
+        finally:
+            server.stop()
     finally:
-        server.stop()
-        back = {"data": {"requestheader-group-headers": '["X-Remote-Group"]'}}
-        http.ok("PATCH", where, back, content="application/merge-patch+json")
+        front.stop()
 
 
 def test_without_its_api_server_requests_fail_at_once_and_go_on_when_it_is_back(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def query_of(selectors: tuple[str, str]) -> dict[str, str]:
 
 
 def watched(ask: Session, where: str, selectors: tuple[str, str], expected: Any) -> Any:
-    """The policies that a watch begins with, as many as are expected and what comes with them; or its refusal."""
+    """The policies that a watch begins with: those that are expected and what comes with them; or its refusal."""
     connection = ask.connect()
     try:
         query = urlencode({"watch": "1", "resourceVersion": "0", **query_of(selectors)})
@@ -149,12 +149,15 @@ def watched(ask: Session, where: str, selectors: tuple[str, str], expected: Any)
         answer = connection.getresponse()
         if answer.status != 200:
             return answer.status
-        events = [json.loads(answer.readline()) for _ in expected] if isinstance(expected, set) else []
+        items: list[dict[str, Any]] = []
+        while isinstance(expected, set) and not marked(items) >= expected:
+            items.append(json.loads(answer.readline())["object"])  # an end, or ten seconds of silence, is an error
         assert connection.sock is not None
         connection.sock.settimeout(0.03)
         with suppress(TimeoutError):
-            events += [json.loads(line) for line in iter(answer.readline, b"")]
-        return marked([event["object"] for event in events])
+            for line in iter(answer.readline, b""):
+                items.append(json.loads(line)["object"])
+        return marked(items)
     finally:
         connection.close()
 
