@@ -1,6 +1,5 @@
 """Labs of other shapes: an overlay without BGP, IPv6 alone, the aggregated API. Each is made, tried and removed."""
 
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -13,18 +12,11 @@ NAMESPACES = ("x", "y")
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 
-AGGREGATED = pytest.param(
-    ("shape-agg", "none", "ipv4", "aggregated"),
-    id="aggregated",
-    marks=pytest.mark.skipif(not os.environ.get("TORTIE_LONG"), reason="takes a minute; TORTIE_LONG=1 runs it"),
-)
-
-
 @pytest.fixture(
     params=[
         pytest.param(("shape-vx", "vxlan", "dual", "native"), id="vxlan"),
         pytest.param(("shape-six", "none", "ipv6", "native"), id="ipv6"),
-        AGGREGATED,
+        pytest.param(("shape-agg", "none", "ipv4", "aggregated"), id="aggregated"),
     ]
 )
 def shaped(request: pytest.FixtureRequest) -> Iterator[Lab]:
