@@ -294,7 +294,8 @@ def test_node_statuses_are_printed_with_their_own_columns(aggregated: World, htt
     if http("GET", f"{V3}/caliconodestatuses/n1").status == 404:
         test_a_status_is_written_apart(http)
     plain, wide = (
-        aggregated.front.kubectl("get", "caliconodestatus", "n1", *more).stdout for more in ((), ("-o", "wide"))
+        aggregated.front.kubectl("get", "caliconodestatuses.v3.projectcalico.org", "n1", *more).stdout
+        for more in ((), ("-o", "wide"))
     )
     assert plain.splitlines()[0].split() == ["NAME", "NODE", "CLASSES", "UPDATE", "INTERVAL", "AGE", "LAST", "UPDATED"]
     cells = plain.splitlines()[1]
