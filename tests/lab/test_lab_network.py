@@ -149,10 +149,18 @@ def test_a_policy_that_cannot_be_accepted_says_which_field_and_what_is_allowed(l
         assert result.returncode == 1, f"{what} was accepted"
         for part in wanted:
             assert part in result.stderr, f"{what}: {result.stderr}"
+
+
+def test_a_pool_that_overlaps_another_is_kept_but_assigns_nothing_and_says_why(lab: Lab) -> None:
     text = "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: twice}\nspec: {cidr: 10.244.128.0/20}\n"
-    result = lab.kubectl("apply", "-f", "-", text=text, check=False)
-    assert result.returncode == 1
-    assert "spec.cidr" in result.stderr and "default-ipv4-ippool" in result.stderr
+    lab.kubectl("apply", "-f", "-", text=text)
+    try:
+        (pool,) = [item for item in lab.get("ippools")["items"] if item["metadata"]["name"] == "twice"]
+        (condition,) = pool["status"]["conditions"]
+        assert (condition["type"], condition["status"], condition["reason"]) == ("Allocatable", "False", "CIDROverlap")
+        assert "default-ipv4-ippool" in condition["message"]
+    finally:
+        lab.kubectl("delete", "ippool", "twice")
 
 
 def test_an_unknown_image_says_which_ones_are_known(lab: Lab) -> None:
