@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from tortie.apiserver import objects
-from tortie.apiserver.admission.client import CallError, WebhookClient
+from tortie.apiserver.admission.client import CallError, WebhookClient, answer_of
 from tortie.apiserver.admission.configurations import Reach
 from tortie.apiserver.errors import StatusError
 from tortie.apiserver.records import Record
@@ -121,18 +121,7 @@ class WebhookConverter:
 
 def _converted(raw: bytes, uid: str, count: int) -> list[Any]:
     """The objects of an answer. Raises CallError."""
-    try:
-        review = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise CallError(f"the webhook's answer is not JSON: {error}") from None
-    if not isinstance(review, dict) or review.get("kind") != "ConversionReview" or review.get("apiVersion") != _API:
-        got = (review.get("apiVersion"), review.get("kind")) if isinstance(review, dict) else type(review).__name__
-        raise CallError(f"expected webhook response of {_API}, Kind=ConversionReview, got {got}")
-    response = review.get("response")
-    if not isinstance(response, dict):
-        raise CallError("no response provided")
-    if response.get("uid") != uid:
-        raise CallError(f'expected response.uid="{uid}", got "{response.get("uid", "")}"')
+    response = answer_of(raw, uid, api=_API, kind="ConversionReview", absent="no response provided")
     result = response.get("result")
     if not isinstance(result, dict) or result.get("status") != "Success":
         message = result.get("message") if isinstance(result, dict) else None

@@ -183,9 +183,13 @@ class Memory:
 
     async def reach(self, collection: Collection, revision: int, seconds: float) -> bool:
         """Waits until readers of the collection see `revision`; False when the time ran out."""
+        return await self.until(lambda: self.newest(collection) >= revision, seconds)
+
+    async def until(self, condition: Callable[[], bool], seconds: float) -> bool:
+        """Waits until the condition holds, asking again after each change; False when the time ran out."""
         try:
             async with asyncio.timeout(seconds):
-                while self.newest(collection) < revision:
+                while not condition():
                     future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
                     self._advance.add(future)
                     try:

@@ -140,20 +140,26 @@ async def _read(answer: aiohttp.ClientResponse, shown: str) -> bytes:
         raise CallError(f"the webhook's answer is larger than {MAX_ANSWER} bytes") from None
 
 
-def _response(raw: bytes, uid: str) -> Object:
-    """Checks the form of an answer. Raises CallError."""
+def answer_of(raw: bytes, uid: str, *, api: str, kind: str, absent: str) -> Object:
+    """The `response` of the review with that uid in an answer. absent: what to say without one. Raises CallError."""
     try:
         review = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CallError(f"the webhook's answer is not JSON: {error}") from None
-    if not isinstance(review, dict) or review.get("kind") != "AdmissionReview" or review.get("apiVersion") != _API:
+    if not isinstance(review, dict) or review.get("kind") != kind or review.get("apiVersion") != api:
         got = (review.get("apiVersion"), review.get("kind")) if isinstance(review, dict) else type(review).__name__
-        raise CallError(f"expected webhook response of {_API}, Kind=AdmissionReview, got {got}")
+        raise CallError(f"expected webhook response of {api}, Kind={kind}, got {got}")
     response = review.get("response")
     if not isinstance(response, dict):
-        raise CallError("webhook response was absent")
+        raise CallError(absent)
     if response.get("uid") != uid:
         raise CallError(f'expected response.uid="{uid}", got "{response.get("uid", "")}"')
+    return response
+
+
+def _response(raw: bytes, uid: str) -> Object:
+    """Checks the form of an answer. Raises CallError."""
+    response = answer_of(raw, uid, api=_API, kind="AdmissionReview", absent="webhook response was absent")
     if not isinstance(response.get("allowed", False), bool):
         raise CallError("webhook response: allowed must be a boolean")
     patch, patch_type = response.get("patch"), response.get("patchType")

@@ -265,17 +265,8 @@ class Backend(Memory):
 
     async def _until(self, mirror: Mirror, condition: Callable[[], bool]) -> None:
         """Waits for the mirror. Raises StatusError 504 when it lags behind too long."""
-        try:
-            async with asyncio.timeout(self._seconds):
-                while not condition():
-                    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                    self._advance.add(future)
-                    try:
-                        await future
-                    finally:
-                        self._advance.discard(future)
-        except TimeoutError:
-            raise refusals.late(f"the mirror of {mirror.stored.plural} lags behind the API server") from None
+        if not await self.until(condition, self._seconds):
+            raise refusals.late(f"the mirror of {mirror.stored.plural} lags behind the API server")
 
     def statistics(self) -> dict[str, int]:
         """Counts for metrics and diagnostics."""
